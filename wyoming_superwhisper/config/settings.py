@@ -1,0 +1,290 @@
+"""The settings of the server, typed: frozen dataclasses, one per part, a line of documentation under each field.
+
+The loader (`config.loader`) fills them from defaults, a file, the environment and options; every part of the
+program receives only its own section. `docs/configuration.md` is generated from here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Encryption between our own satellite and server, and for any client that can."""
+
+    certificate: str = ""
+    """PEM file with the server's certificate chain; empty: plain TCP."""
+    key: str = ""
+    """PEM file with the private key."""
+    client_ca: str = ""
+    """PEM file with the authority that signs client certificates; set: clients must present one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the server listens and how it is found."""
+
+    uri: str = "tcp://0.0.0.0:10300"
+    """Where to listen: tcp://HOST:PORT, unix://PATH or stdio://."""
+    zeroconf: bool = True
+    """Advertise the server on the local network as _wyoming._tcp."""
+    name: str = ""
+    """Name in the advertisement; empty: made from the host's name, stable for this installation."""
+    allow: tuple[str, ...] = ("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10")
+    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes."""
+    tls: TlsSettings = field(default_factory=TlsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class LimitSettings:
+    """What a peer can make the server hold or wait for, at most."""
+
+    header_bytes: int = 65_536
+    """Longest header line of an event, in bytes."""
+    data_bytes: int = 1_048_576
+    """Longest data part of an event, in bytes."""
+    payload_bytes: int = 1_048_576
+    """Longest payload of an event, in bytes."""
+    utterance_s: float = 120.0
+    """Longest utterance, in seconds of audio."""
+    text_chars: int = 10_000
+    """Longest text of a request, in characters."""
+    connections: int = 512
+    """Open connections in all."""
+    connections_per_address: int = 64
+    """Open connections of one address; loopback is exempt."""
+    event_s: float = 20.0
+    """Time for a whole event from its first byte, in seconds."""
+    write_s: float = 15.0
+    """Time without progress after which a write is given up, in seconds."""
+    idle_s: float = 600.0
+    """Time after which an idle connection may be closed, in seconds."""
+    queue_final: int = 64
+    """Waiting requests per engine."""
+    queue_guess: int = 16
+    """Waiting guesses per engine."""
+    job_s: float = 60.0
+    """Longest time one job may take in a worker before the worker is restarted, in seconds."""
+    stop_s: float = 5.0
+    """Time that answers have to finish when the server is told to stop, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsrSettings:
+    """Speech recognition (Whisper)."""
+
+    model: str = "auto"
+    """Model of the catalogue, or a folder; auto: the best that fits the card; demo: the small one that is packaged."""
+    language: str = "fr"
+    """Language when a request names none; auto: detect among `languages`."""
+    languages: tuple[str, ...] = ("fr", "en", "es")
+    """Languages that are advertised and that detection chooses from."""
+    endpointing: Literal["client", "server"] = "client"
+    """Who ends an utterance: the client's audio-stop, or the server by voice activity."""
+    guesses: bool = True
+    """Transcribe ahead at the first short pause."""
+    bias: bool = True
+    """Bias recognition towards the names of rooms and devices."""
+    window: Literal["full", "speech"] = "full"
+    """Encode the model's whole window, or only as much as was spoken."""
+    gate: bool = True
+    """Voice-activity gate before the model; off: the model's own checks decide alone."""
+    compute: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    """Number format; auto: float16 on CUDA, float32 on the CPU."""
+    threads: int = 0
+    """CPU threads; 0: by the machine."""
+    batch: int = 4
+    """Utterances decoded together at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentSettings:
+    """Understanding by rules (hassil with home-assistant-intents)."""
+
+    languages: tuple[str, ...] = ("fr", "en", "es")
+    """Languages whose sentences are loaded; others are loaded when first asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """A floor of the home."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A room or place of the home."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    floor: str = ""
+    """Id of its floor; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something that can be controlled; its domain is the part of the id before the dot."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    area: str = ""
+    """Id of its area; empty: none."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeSettings:
+    """The rooms and devices by name, where Home Assistant is not asked for them."""
+
+    floors: tuple[Floor, ...] = ()
+    """Floors: id, name, aliases."""
+    areas: tuple[Area, ...] = ()
+    """Areas: id, name, aliases, floor."""
+    devices: tuple[Device, ...] = ()
+    """Devices: id (its domain before the dot), name, aliases, area."""
+    satellites: dict[str, str] = field(default_factory=dict)
+    """Satellite name, satellite id or device id → area id."""
+    file: str = ""
+    """A file that holds the home instead of the settings."""
+
+
+@dataclass(frozen=True, slots=True)
+class HomeAssistantSettings:
+    """A Home Assistant to ask for names and to execute intents in."""
+
+    url: str = ""
+    """Address, as http://homeassistant.local:8123; empty: none."""
+    token: str = field(default="", metadata={"secret": True})
+    """Long-lived access token. Better: `token_file`, or the environment."""
+    token_file: str = ""
+    """File that holds the token."""
+
+
+@dataclass(frozen=True, slots=True)
+class LlmSettings:
+    """The language model (llama.cpp)."""
+
+    model: str = "auto"
+    """Model of the catalogue, or a GGUF file; auto: the best that fits the card; demo; off: no language model."""
+    context: int = 8192
+    """Tokens of context for all sequences together."""
+    history_tokens: int = 1024
+    """Tokens of past turns kept in a prompt."""
+    forget_s: float = 300.0
+    """A conversation is forgotten after this time without a turn, in seconds."""
+    sequences: int = 4
+    """Conversations answered side by side."""
+    system_prompt: str = ""
+    """Text that replaces the built-in instructions; empty: the built-in ones for the language."""
+    max_tokens: int = 256
+    """Longest answer, in tokens."""
+    temperature: float = 0.0
+    """Sampling temperature; 0: greedy."""
+    gpu_layers: int = -1
+    """Layers on the card; -1: all."""
+    threads: int = 0
+    """CPU threads; 0: by the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class TtsSettings:
+    """Speech synthesis (Piper)."""
+
+    voice: str = "auto"
+    """Default voice; auto: the first of `voices` for the default language."""
+    voices: tuple[str, ...] = ()
+    """Voices that are offered; empty: all that are installed."""
+    length_scale: float = 1.0
+    """Slowness of speech: 1.0 as trained, larger is slower."""
+    noise_scale: float = 0.667
+    """Variation of the sound."""
+    noise_w: float = 0.8
+    """Variation of the rhythm."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where voices run; Piper is often faster on the CPU."""
+    threads: int = 0
+    """CPU threads; 0: by the machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeSettings:
+    """Wake words."""
+
+    words: tuple[str, ...] = ("okay_nabu", "hey_jarvis", "alexa", "hey_mycroft")
+    """Wake words that are offered."""
+    engine: Literal["micro", "open"] = "micro"
+    """micro: pymicro-wakeword, light; open: pyopen-wakeword."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSettings:
+    """Which card to use."""
+
+    device: str = "auto"
+    """Part of the card's name ("RTX 3090"), its UUID or index; auto: the largest card, else the CPU; cpu."""
+    memory_limit_mb: int = 0
+    """Video memory that the models may take together, in MiB; 0: no limit."""
+    idle_unload_s: float = 0.0
+    """Unload models after this idle time, in seconds; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Where models are kept."""
+
+    dir: str = ""
+    """Folder of downloaded models; empty: the user's data folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """Figures for Prometheus."""
+
+    listen: str = "off"
+    """HOST:PORT for /metrics and /health, or off."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """Recordings of utterances, for debugging."""
+
+    dir: str = ""
+    """Folder for recordings; empty: nothing is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What is logged and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages that are logged."""
+    format: Literal["text", "json"] = "text"
+    """Lines for people or for machines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of the server."""
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    asr: AsrSettings = field(default_factory=AsrSettings)
+    intents: IntentSettings = field(default_factory=IntentSettings)
+    home: HomeSettings = field(default_factory=HomeSettings)
+    home_assistant: HomeAssistantSettings = field(default_factory=HomeAssistantSettings)
+    llm: LlmSettings = field(default_factory=LlmSettings)
+    tts: TtsSettings = field(default_factory=TtsSettings)
+    wake: WakeSettings = field(default_factory=WakeSettings)
+    gpu: GpuSettings = field(default_factory=GpuSettings)
+    models: ModelSettings = field(default_factory=ModelSettings)
+    satellites: tuple[str, ...] = ()
+    """Satellites to connect to, as tcp://HOST:PORT."""
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    record: RecordSettings = field(default_factory=RecordSettings)
+    log: LogSettings = field(default_factory=LogSettings)

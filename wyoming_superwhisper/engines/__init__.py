@@ -1,0 +1,1 @@
+"""Loaded models behind small interfaces, and the worker processes they live in."""

@@ -1,0 +1,1 @@
+"""Wyoming events in, Wyoming events out: one module per service."""

@@ -1,0 +1,1 @@
+"""The models: catalogue, store, download, and the demo models with the scripts that make them."""

@@ -1,0 +1,1 @@
+"""The satellite: a microphone and a loudspeaker in a room, in a process of its own."""
