@@ -12,6 +12,8 @@ class SuperwhisperError(Exception):
     """Base of all our errors: `str(error)` is a sentence fit for a user."""
 
     code: ClassVar[str] = "internal"
+    framing_lost: bool = False
+    """True: where the next event begins is not known any more; the connection must be closed (set by `wire`)."""
 
 
 class BadJson(SuperwhisperError):
