@@ -1,0 +1,105 @@
+"""The audio of one spoken command as it arrives: converted, measured, listened to for voice, cut to its final audio."""
+
+from __future__ import annotations
+
+import logging
+
+from wyoming_superwhisper import errors
+from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat
+from wyoming_superwhisper.endpointing import FinalAudio, final_audio_samples, has_voice
+from wyoming_superwhisper.engines.base import FRAME_SAMPLES, VoiceState, VoiceStream
+
+logger = logging.getLogger(__name__)
+
+_FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
+_LARGEST_FEED_BYTES = 32 * _FRAME_BYTES
+"""A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
+
+_NO_VOICE_YET = VoiceState(samples=0, voiced_start=None, voiced_end=0, speaking=False)
+
+
+class Utterance:
+    """Collects one utterance.
+
+    Without a voice stream, or when it is lost on the way, everything said reaches the model, whose own checks decide.
+    """
+
+    def __init__(
+        self, format: AudioFormat, voice_stream: VoiceStream | None, longest_s: float, gate: bool = True
+    ) -> None:
+        """`longest_s` is `limits.utterance_s`, `gate` is `asr.gate`: whether no voice makes the utterance empty."""
+        self._converter = AudioConverter(format)
+        self._voice_stream = voice_stream
+        self._longest_s = longest_s
+        self._gate = gate
+        self._audio = bytearray()
+        self._listened = 0
+        self.voice = _NO_VOICE_YET
+        """Voice activity so far."""
+
+    @property
+    def samples(self) -> int:
+        """Samples so far, at 16 kHz."""
+        return len(self._audio) // SPEECH.frame_bytes
+
+    @property
+    def seconds(self) -> float:
+        """Length so far."""
+        return SPEECH.seconds(len(self._audio))
+
+    @property
+    def audio(self) -> bytes:
+        """All audio so far, s16le mono 16 kHz."""
+        return bytes(self._audio)
+
+    async def feed(self, payload: bytes) -> VoiceState:
+        """Take the next chunk, in the utterance's format.
+
+        Raises `BadFormat` for parts of frames, `TooLong` over the limit; what was over it is not kept.
+        """
+        self._keep(self._converter.feed(payload))
+        await self._listen()
+        return self.voice
+
+    async def finish(self) -> FinalAudio:
+        """End the utterance: its final audio. The voice stream is closed."""
+        self._keep(self._converter.finish())
+        await self._listen()
+        final = self.final_audio()
+        await self.close()
+        return final
+
+    def final_audio(self) -> FinalAudio:
+        """The final audio if the utterance ended here. A guess made on it holds as long as nobody speaks on."""
+        if self._voice_stream is None:
+            return FinalAudio(self.audio, empty=not self._audio)
+        if has_voice(self.voice):
+            return FinalAudio(self._cut(final_audio_samples(self.voice, self.samples)), empty=False)
+        if self._gate or not self._audio:
+            return FinalAudio(b"", empty=True)
+        return FinalAudio(self.audio, empty=False)
+
+    async def close(self) -> None:
+        """Forget the voice stream. Idempotent."""
+        stream = self._voice_stream
+        if stream is not None:
+            await stream.close()
+
+    def _cut(self, samples: int) -> bytes:
+        return bytes(memoryview(self._audio)[: samples * SPEECH.frame_bytes])
+
+    def _keep(self, audio: bytes) -> None:
+        if SPEECH.seconds(len(self._audio) + len(audio)) > self._longest_s:
+            raise errors.TooLong(f"the utterance is longer than {self._longest_s:g} seconds (limits.utterance_s)")
+        self._audio += audio
+
+    async def _listen(self) -> None:
+        """Give the voice stream what it hasn't heard, as soon as that completes a frame."""
+        while self._voice_stream is not None and len(self._audio) - self._listened >= _FRAME_BYTES:
+            piece = bytes(memoryview(self._audio)[self._listened : self._listened + _LARGEST_FEED_BYTES])
+            self._listened += len(piece)
+            try:
+                self.voice = await self._voice_stream.feed(piece)
+            except (errors.EngineLost, errors.EngineUnavailable, errors.Timeout, errors.Busy) as error:
+                logger.warning("Voice activity is not to be had (%s): the model decides by itself", error)
+                self._voice_stream = None
