@@ -11,17 +11,16 @@ import contextlib
 import hashlib
 import ipaddress
 import logging
-import os
 import re
 import secrets
 import socket
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
 import ifaddr
+import platformdirs
 from zeroconf import IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
@@ -126,13 +125,7 @@ def service_name(kind: Kind, configured: str = "", port: int = 0, default_port: 
 
 def state_folder() -> Path:
     """The folder where this user's programs keep what is neither settings nor data."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Application Support")
-    else:
-        base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    return Path(base) / "wyoming-superwhisper"
+    return platformdirs.user_state_path("wyoming-superwhisper", appauthor=False)
 
 
 def _kept_name(kind: Kind, folder: Path) -> str:
