@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wyoming_superwhisper.config import checks
+from wyoming_superwhisper.config.checks import at_least, between, zero_or_at_least
+
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
@@ -26,14 +29,16 @@ class TlsSettings:
 class ServerSettings:
     """Where the server listens and how it is found."""
 
-    uri: str = "tcp://0.0.0.0:10300"
+    uri: str = field(default="tcp://0.0.0.0:10300", metadata=checks.LISTEN_URI)
     """Where to listen: tcp://HOST:PORT, unix://PATH or stdio://."""
     zeroconf: bool = True
     """Advertise the server on the local network as _wyoming._tcp."""
     name: str = ""
     """Name in the advertisement; empty: made from the host's name, stable for this installation."""
-    allow: tuple[str, ...] = ("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10")
-    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes."""
+    allow: tuple[str, ...] = field(
+        default=("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10"), metadata=checks.NETWORKS
+    )
+    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes, all."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 
@@ -41,33 +46,33 @@ class ServerSettings:
 class LimitSettings:
     """What a peer can make the server hold or wait for, at most."""
 
-    header_bytes: int = 65_536
+    header_bytes: int = field(default=65_536, metadata=at_least(1024))
     """Longest header line of an event, in bytes."""
-    data_bytes: int = 1_048_576
+    data_bytes: int = field(default=1_048_576, metadata=at_least(1024))
     """Longest data part of an event, in bytes."""
-    payload_bytes: int = 1_048_576
+    payload_bytes: int = field(default=1_048_576, metadata=at_least(1024))
     """Longest payload of an event, in bytes."""
-    utterance_s: float = 120.0
+    utterance_s: float = field(default=120.0, metadata=between(1, 3600))
     """Longest utterance, in seconds of audio."""
-    text_chars: int = 10_000
+    text_chars: int = field(default=10_000, metadata=at_least(1))
     """Longest text of a request, in characters."""
-    connections: int = 512
+    connections: int = field(default=512, metadata=at_least(1))
     """Open connections in all."""
-    connections_per_address: int = 64
+    connections_per_address: int = field(default=64, metadata=at_least(1))
     """Open connections of one address; loopback is exempt."""
-    event_s: float = 20.0
+    event_s: float = field(default=20.0, metadata=at_least(0.1))
     """Time for a whole event from its first byte, in seconds."""
-    write_s: float = 15.0
+    write_s: float = field(default=15.0, metadata=at_least(0.1))
     """Time without progress after which a write is given up, in seconds."""
-    idle_s: float = 600.0
+    idle_s: float = field(default=600.0, metadata=at_least(0.1))
     """Time after which an idle connection may be closed, in seconds."""
-    queue_final: int = 64
+    queue_final: int = field(default=64, metadata=at_least(1))
     """Waiting requests per engine."""
-    queue_guess: int = 16
+    queue_guess: int = field(default=16, metadata=at_least(0))
     """Waiting guesses per engine."""
-    job_s: float = 60.0
+    job_s: float = field(default=60.0, metadata=at_least(0.1))
     """Longest time one job may take in a worker before the worker is restarted, in seconds."""
-    stop_s: float = 5.0
+    stop_s: float = field(default=5.0, metadata=at_least(0))
     """Time that answers have to finish when the server is told to stop, in seconds."""
 
 
@@ -77,9 +82,9 @@ class AsrSettings:
 
     model: str = "auto"
     """Model of the catalogue, or a folder; auto: the best that fits the card; demo: the small one that is packaged."""
-    language: str = "fr"
+    language: str = field(default="fr", metadata=checks.LANGUAGE_OR_AUTO)
     """Language when a request names none; auto: detect among `languages`."""
-    languages: tuple[str, ...] = ("fr", "en", "es")
+    languages: tuple[str, ...] = field(default=("fr", "en", "es"), metadata=checks.LANGUAGES)
     """Languages that are advertised and that detection chooses from."""
     endpointing: Literal["client", "server"] = "client"
     """Who ends an utterance: the client's audio-stop, or the server by voice activity."""
@@ -93,9 +98,9 @@ class AsrSettings:
     """Voice-activity gate before the model; off: the model's own checks decide alone."""
     compute: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     """Number format; auto: float16 on CUDA, float32 on the CPU."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=at_least(0))
     """CPU threads; 0: by the machine."""
-    batch: int = 4
+    batch: int = field(default=4, metadata=between(1, 64))
     """Utterances decoded together at most."""
 
 
@@ -103,7 +108,7 @@ class AsrSettings:
 class IntentSettings:
     """Understanding by rules (hassil with home-assistant-intents)."""
 
-    languages: tuple[str, ...] = ("fr", "en", "es")
+    languages: tuple[str, ...] = field(default=("fr", "en", "es"), metadata=checks.LANGUAGES)
     """Languages whose sentences are loaded; others are loaded when first asked for."""
 
 
@@ -131,7 +136,7 @@ class Area:
 class Device:
     """Something that can be controlled; its domain is the part of the id before the dot."""
 
-    id: str
+    id: str = field(metadata=checks.ENTITY_ID)
     name: str
     aliases: tuple[str, ...] = ()
     area: str = ""
@@ -158,9 +163,9 @@ class HomeSettings:
 class HomeAssistantSettings:
     """A Home Assistant to ask for names and to execute intents in."""
 
-    url: str = ""
+    url: str = field(default="", metadata=checks.HTTP_URL)
     """Address, as http://homeassistant.local:8123; empty: none."""
-    token: str = field(default="", metadata={"secret": True})
+    token: str = field(default="", repr=False, metadata={checks.SECRET: True})
     """Long-lived access token. Better: `token_file`, or the environment."""
     token_file: str = ""
     """File that holds the token."""
@@ -172,23 +177,23 @@ class LlmSettings:
 
     model: str = "auto"
     """Model of the catalogue, or a GGUF file; auto: the best that fits the card; demo; off: no language model."""
-    context: int = 8192
+    context: int = field(default=8192, metadata=at_least(256))
     """Tokens of context for all sequences together."""
-    history_tokens: int = 1024
+    history_tokens: int = field(default=1024, metadata=at_least(0))
     """Tokens of past turns kept in a prompt."""
-    forget_s: float = 300.0
+    forget_s: float = field(default=300.0, metadata=at_least(0))
     """A conversation is forgotten after this time without a turn, in seconds."""
-    sequences: int = 4
+    sequences: int = field(default=4, metadata=between(1, 64))
     """Conversations answered side by side."""
     system_prompt: str = ""
     """Text that replaces the built-in instructions; empty: the built-in ones for the language."""
-    max_tokens: int = 256
+    max_tokens: int = field(default=256, metadata=at_least(1))
     """Longest answer, in tokens."""
-    temperature: float = 0.0
+    temperature: float = field(default=0.0, metadata=between(0, 2))
     """Sampling temperature; 0: greedy."""
-    gpu_layers: int = -1
+    gpu_layers: int = field(default=-1, metadata=at_least(-1))
     """Layers on the card; -1: all."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=at_least(0))
     """CPU threads; 0: by the machine."""
 
 
@@ -200,15 +205,15 @@ class TtsSettings:
     """Default voice; auto: the first of `voices` for the default language."""
     voices: tuple[str, ...] = ()
     """Voices that are offered; empty: all that are installed."""
-    length_scale: float = 1.0
+    length_scale: float = field(default=1.0, metadata=between(0.1, 10))
     """Slowness of speech: 1.0 as trained, larger is slower."""
-    noise_scale: float = 0.667
+    noise_scale: float = field(default=0.667, metadata=between(0, 2))
     """Variation of the sound."""
-    noise_w: float = 0.8
+    noise_w: float = field(default=0.8, metadata=between(0, 2))
     """Variation of the rhythm."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where voices run; Piper is often faster on the CPU."""
-    threads: int = 0
+    threads: int = field(default=0, metadata=at_least(0))
     """CPU threads; 0: by the machine."""
 
 
@@ -228,9 +233,9 @@ class GpuSettings:
 
     device: str = "auto"
     """Part of the card's name ("RTX 3090"), its UUID or index; auto: the largest card, else the CPU; cpu."""
-    memory_limit_mb: int = 0
+    memory_limit_mb: int = field(default=0, metadata=zero_or_at_least(256))
     """Video memory that the models may take together, in MiB; 0: no limit."""
-    idle_unload_s: float = 0.0
+    idle_unload_s: float = field(default=0.0, metadata=at_least(0))
     """Unload models after this idle time, in seconds; 0: never."""
 
 
@@ -246,7 +251,7 @@ class ModelSettings:
 class MetricsSettings:
     """Figures for Prometheus."""
 
-    listen: str = "off"
+    listen: str = field(default="off", metadata=checks.HOST_PORT_OR_OFF)
     """HOST:PORT for /metrics and /health, or off."""
 
 
@@ -283,7 +288,7 @@ class Settings:
     wake: WakeSettings = field(default_factory=WakeSettings)
     gpu: GpuSettings = field(default_factory=GpuSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
-    satellites: tuple[str, ...] = ()
+    satellites: tuple[str, ...] = field(default=(), metadata=checks.DIAL_URIS)
     """Satellites to connect to, as tcp://HOST:PORT."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     record: RecordSettings = field(default_factory=RecordSettings)
