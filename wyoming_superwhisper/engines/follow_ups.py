@@ -1,0 +1,157 @@
+"""What points back to the last command: "éteins-la", "turn it off", "et le salon aussi", "and the kitchen too"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from wyoming_superwhisper.engines.base import IntentCall
+from wyoming_superwhisper.home import Home, domain_of, fold
+from wyoming_superwhisper.intents_text import SpokenLanguage, spoken_language
+
+TARGET_SLOTS = ("name", "area", "floor", "preferred_area_id")
+"""Slots that say where or what; all others say what to do with it."""
+
+_SWITCHED = frozenset({"light", "switch", "fan", "media_player", "input_boolean", "climate"})
+_COVERS = frozenset({"cover", "valve"})
+_MEDIA = frozenset({"media_player"})
+_DOMAINS: dict[str, frozenset[str]] = {
+    "HassClimateGetTemperature": frozenset({"climate"}),
+    "HassClimateSetTemperature": frozenset({"climate"}),
+    "HassFanSetSpeed": frozenset({"fan"}),
+    "HassLightSet": frozenset({"light"}),
+    "HassMediaNext": _MEDIA,
+    "HassMediaPause": _MEDIA,
+    "HassMediaPlayerMute": _MEDIA,
+    "HassMediaPlayerUnmute": _MEDIA,
+    "HassMediaPrevious": _MEDIA,
+    "HassMediaSearchAndPlay": _MEDIA,
+    "HassMediaUnpause": _MEDIA,
+    "HassSetPosition": _COVERS,
+    "HassSetVolume": _MEDIA,
+    "HassSetVolumeRelative": _MEDIA,
+    "HassTurnOff": _SWITCHED | _COVERS,
+    "HassTurnOn": _SWITCHED | _COVERS,
+}
+"""Intents that may be said of another target, and of which kinds of device. Locks never: they are said in full."""
+
+
+class FollowUps:
+    """Reads a sentence against the last command of the same conversation."""
+
+    def __init__(self, language: str, home: Home) -> None:
+        self._spoken = spoken_language(language)
+        self._rules = _Rules.of(self._spoken)
+        self._home = home
+
+    def with_target(self, words: str, last: IntentCall) -> list[str]:
+        """The sentences that put what was meant last in the place of a pronoun."""
+        target = self._phrase(last)
+        if not target:
+            return []
+        found = []
+        for pattern, replacement in self._rules.pronouns:
+            if match := pattern.match(words):
+                found.append(" ".join(match.expand(replacement).replace("{target}", target).split()))
+        return found
+
+    def only_target(self, words: str) -> str:
+        """What is left of a sentence that only names another target ("et le salon aussi"); "": it is no such sentence."""
+        without = self._rules.after.sub("", words).strip(" ,")
+        bare = self._rules.before.sub("", without).strip(" ,")
+        return bare if bare != words.strip() else ""
+
+    def for_target(self, last: IntentCall, words: str) -> dict[str, Any] | None:
+        """The last command's slots for the target that these words name, and nothing else; None: they don't."""
+        allowed = _DOMAINS.get(last.name)
+        if allowed is None:
+            return None
+        place, lights = self._without_lights(self._bare(words))
+        kept = {key: value for key, value in last.slots.items() if key not in TARGET_SLOTS}
+        meant = self.domain(last.slots)
+        if lights:
+            if meant not in (None, "light") or "light" not in allowed:
+                return None
+            kept["domain"], meant = "light", "light"
+        for kind, named in (("area", self._home.areas_named(place)), ("floor", self._home.floors_named(place))):
+            if len(named) == 1 and self._wide(kept, last, meant):
+                return {kind: named[0].name, **kept}
+        return None if lights else self._device(place, kept, last, allowed, meant)
+
+    def domain(self, slots: Mapping[str, Any]) -> str | None:
+        """The one domain of what these slots mean, if it is one."""
+        if isinstance(domain := slots.get("domain"), str):
+            return domain
+        domains = {domain_of(device.id) for device in self._home.devices_named(str(slots.get("name", "")))}
+        return domains.pop() if len(domains) == 1 else None
+
+    def _wide(self, kept: dict[str, Any], last: IntentCall, meant: str | None) -> bool:
+        """Whether the command can be said of a whole room; a device's command then becomes that of its kind."""
+        if "name" in last.slots and "domain" not in kept and last.name in ("HassTurnOn", "HassTurnOff", "HassLightSet"):
+            if meant not in ("light", "fan", "cover"):
+                return False
+            kept["domain"] = meant
+        return True
+
+    def _device(
+        self, said: str, kept: dict[str, Any], last: IntentCall, allowed: frozenset[str], meant: str | None
+    ) -> dict[str, Any] | None:
+        devices = self._home.devices_named(said)
+        domains = {domain_of(device.id) for device in devices}
+        if not devices or not domains <= allowed or (meant in _COVERS) != bool(domains & _COVERS):
+            return None
+        rest = {key: value for key, value in kept.items() if key not in ("domain", "device_class")}
+        names = {device.name for device in devices}
+        slots: dict[str, Any] = {"name": names.pop() if len(names) == 1 else said, **rest}
+        if "preferred_area_id" in last.slots:
+            slots["preferred_area_id"] = last.slots["preferred_area_id"]
+        return slots
+
+    def _bare(self, words: str) -> str:
+        while (shorter := self._rules.article.sub("", words, count=1).strip()) != words and not self._known(words):
+            words = shorter
+        return words
+
+    def _known(self, words: str) -> bool:
+        home = self._home
+        return bool(home.areas_named(words) or home.floors_named(words) or home.devices_named(words))
+
+    def _without_lights(self, words: str) -> tuple[str, bool]:
+        if self._known(words):
+            return words, False
+        shorter = self._rules.lights.sub("", words).strip()
+        return (self._bare(shorter), True) if shorter != words else (words, False)
+
+    def _phrase(self, call: IntentCall) -> str:
+        slots = call.slots
+        place = str(slots.get("area") or slots.get("floor") or "")
+        if name := slots.get("name"):
+            return f"{name} {place}".strip() if call.name in _DOMAINS else ""
+        device_class = slots.get("device_class")
+        kind = device_class[0] if isinstance(device_class, list) and device_class else device_class or self.domain(slots)
+        if call.name in ("HassClimateSetTemperature", "HassClimateGetTemperature"):
+            kind = "temperature"
+        if not place or not isinstance(kind, str) or call.name not in _DOMAINS:
+            return ""
+        return self._spoken.phrases.get(kind, "").replace("{area}", fold(place))
+
+
+class _Rules:
+    """A language's words that point back, compiled."""
+
+    _made: dict[int, _Rules] = {}
+
+    def __init__(self, spoken: SpokenLanguage) -> None:
+        def ignoring_case(pattern: str) -> re.Pattern[str]:
+            return re.compile(pattern, re.IGNORECASE)
+
+        self.before = ignoring_case(rf"^(?:(?:{spoken.also_before})(?!\w)[\s,]*)+")
+        self.after = ignoring_case(rf"(?:[\s,]*(?<!\w)(?:{spoken.also_after}))+$")
+        self.article = ignoring_case(rf"^(?:{spoken.articles})(?:(?<=')|(?!\w))\s*")
+        self.lights = ignoring_case(rf"^(?:{spoken.lights})(?!\w)|(?<!\w)(?:{spoken.lights})$")
+        self.pronouns = tuple((ignoring_case(pattern), new) for pattern, new in spoken.pronouns)
+
+    @classmethod
+    def of(cls, spoken: SpokenLanguage) -> _Rules:
+        return cls._made.setdefault(id(spoken), cls(spoken)) if id(spoken) not in cls._made else cls._made[id(spoken)]

@@ -1,0 +1,412 @@
+"""Sentences to intents by rule: hassil over the packs of home-assistant-intents, with the home's names.
+
+Picks a sentence's best reading as Home Assistant's own agent does (`recognize_best`, names preferred), and only where
+that finds nothing tries, in this order: the sentence in a plainer form, sentences of our own, several commands in one
+sentence, what points back to the last command, and names that were misheard.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import logging
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+import home_assistant_intents
+import yaml
+from hassil.intents import Intents, SlotList, TextSlotList
+from hassil.recognize import RecognizeResult, recognize_best
+from hassil.util import remove_punctuation
+
+from wyoming_superwhisper import replies
+from wyoming_superwhisper.config.settings import Device, HomeSettings
+from wyoming_superwhisper.engines.base import IntentCall
+from wyoming_superwhisper.engines.follow_ups import FollowUps
+from wyoming_superwhisper.engines.misheard import NameRepair
+from wyoming_superwhisper.home import Home, domain_of
+from wyoming_superwhisper.intents_text import MAX_CHARS, language_of, normalise, parts, plain
+
+logger = logging.getLogger(__name__)
+
+MAX_COMMANDS = 4
+"""Commands looked for in one sentence."""
+
+CACHE_SIZE = 256
+"""Sentences whose reading is remembered: a guess is asked for again when it becomes final."""
+
+PLACELESS = frozenset(
+    {
+        "HassBroadcast", "HassCancelAllTimers", "HassCancelTimer", "HassDecreaseTimer", "HassGetCurrentDate", "HassGetCurrentTime",
+        "HassIncreaseTimer", "HassListAddItem", "HassListCompleteItem", "HassListRemoveItem", "HassNevermind", "HassPauseTimer", "HassRespond",
+        "HassShoppingListAddItem", "HassShoppingListCompleteItem", "HassStartTimer", "HassTimerStatus", "HassUnpauseTimer",
+    }
+)  # fmt: skip
+"""Intents for which the room that the speaker is in says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One way to understand a sentence."""
+
+    call: IntentCall
+    wildcards: int
+    """How many slots took whatever was said."""
+
+
+class HassilIntents:
+    """Understands sentences in any language that has a pack. Not thread-safe: it belongs to one worker's thread."""
+
+    def __init__(self, languages: Sequence[str], home: Mapping[str, Any] | HomeSettings | Home | None = None) -> None:
+        self.languages = tuple(home_assistant_intents.get_languages())
+        self._configured = tuple(languages)
+        self._packs: dict[str, SentencePack | None] = {}
+        self._cache: OrderedDict[tuple[str, str, str | None], Reading | None] = OrderedDict()
+        self.set_home(home)
+
+    def set_home(self, home: Mapping[str, Any] | HomeSettings | Home | None) -> None:
+        """Replace the names of rooms and devices."""
+        if isinstance(home, Home):
+            self.home = home
+        elif isinstance(home, HomeSettings) or home is None:
+            self.home = Home(home)
+        else:
+            self.home = Home.from_json(home)
+        self._slot_lists = _slot_lists(self.home)
+        self._repair = NameRepair(self.home)
+        self._cache.clear()
+
+    def warm(self) -> None:
+        """Load and parse the packs of the configured languages, so that no sentence pays for it."""
+        for language in self._configured:
+            if pack := self._pack(language):
+                pack.warm(self._slot_lists)
+
+    def recognize(
+        self, text: str, language: str, area: str | None = None, previous: Sequence[IntentCall] = ()
+    ) -> list[IntentCall]:
+        """The intents said, in order; empty: not understood. `area` is the id of the area that the speaker is in."""
+        pack = self._pack(language)
+        if pack is None or not plain(text) or len(text) > MAX_CHARS:
+            return []
+        return Understanding(self, pack, area, tuple(previous)).of(text)
+
+    def read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
+        """The best reading of a sentence as one command, as it was said or in its plainer form."""
+        key = (pack.language, text, area)
+        if key not in self._cache:
+            self._cache[key] = self._read(pack, text, area)
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return self._cache[key]
+
+    def repaired(self, text: str, language: str) -> str | None:
+        """The sentence with a misheard name put right; None: nothing to put right with confidence."""
+        return self._repair.repair(text, language)
+
+    def _read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
+        context = self._context(area)
+        best: Reading | None = None
+        forms = dict.fromkeys((text.strip(), normalise(text, pack.language)))
+        for intents in (pack.intents, pack.own):
+            for form in forms:
+                result = pack.best(intents, form, self._slot_lists, context)
+                if result is None:
+                    continue
+                reading = self._reading(pack, result, area)
+                if best is None or reading.wildcards < best.wildcards:
+                    best = reading
+                if not best.wildcards:
+                    return best
+        return best
+
+    def _context(self, area: str | None) -> dict[str, Any] | None:
+        if area is None or area not in self.home.areas:
+            return None
+        name = self.home.areas[area].name
+        return {"area": {"value": name, "text": name}}
+
+    def _reading(self, pack: SentencePack, result: RecognizeResult, area: str | None) -> Reading:
+        spoken = {entity.name: entity.text or entity.value for entity in result.entities_list}
+        slots = {entity.name: _value(entity.value) for entity in result.entities_list}
+        domain = self._settle_names(slots, result)
+        if area in self.home.areas and result.intent.name not in PLACELESS and not {"area", "floor"} & slots.keys():
+            slots["preferred_area_id"] = area
+        text, template = pack.reply(result.intent.name, result.response, spoken, domain)
+        wildcards = sum(1 for entity in result.entities_list if entity.is_wildcard)
+        return Reading(IntentCall(result.intent.name, slots, text, template), wildcards)
+
+    def _settle_names(self, slots: dict[str, Any], result: RecognizeResult) -> str | None:
+        """Put main names for aliases where that stays unambiguous; returns the domain of what is meant, if it is one."""
+        if isinstance(area := slots.get("area"), str) and len(named := self.home.areas_named(area)) == 1:
+            slots["area"] = named[0].name
+        if (name := result.entities.get("name")) is None or name.is_wildcard:
+            return slots["domain"] if isinstance(slots.get("domain"), str) else None
+        meant = self._meant(slots, result)
+        slots["name"] = self._main_name(slots["name"], meant)
+        domains = {domain_of(device.id) for device in meant}
+        return domains.pop() if len(domains) == 1 else None
+
+    def _meant(self, slots: Mapping[str, Any], result: RecognizeResult) -> tuple[Device, ...]:
+        wanted = result.context.get("domain")
+        wanted = wanted.get("value") if isinstance(wanted, Mapping) else wanted
+        devices = self.home.devices_named(str(slots["name"]))
+        return tuple(device for device in devices if wanted is None or domain_of(device.id) == wanted)
+
+    def _main_name(self, said: str, meant: tuple[Device, ...]) -> str:
+        names = {device.name for device in meant}
+        if len(names) != 1:
+            return said
+        name = names.pop()
+        answering = self.home.devices_named(name)
+        return name if {device.id for device in answering} == {device.id for device in meant} else said
+
+    def _pack(self, tag: str) -> SentencePack | None:
+        if tag not in self._packs:
+            self._packs[tag] = SentencePack.load(tag)
+        return self._packs[tag]
+
+
+class Understanding:
+    """One request: the ways to understand it, tried from the surest to the boldest."""
+
+    def __init__(
+        self, engine: HassilIntents, pack: SentencePack, area: str | None, previous: tuple[IntentCall, ...]
+    ) -> None:
+        self._engine = engine
+        self._pack = pack
+        self._area = area
+        self._previous = previous
+        self._follow_ups = FollowUps(pack.language, engine.home)
+
+    def of(self, text: str) -> list[IntentCall]:
+        """The intents said, in order."""
+        whole = self._engine.read(self._pack, text, self._area)
+        if whole and not whole.wildcards:
+            return [whole.call]
+        if calls := self._several(text, strict=whole is not None):
+            return calls
+        if calls := self._pointing_back(text, self._previous):
+            return calls
+        if whole:
+            return [whole.call]
+        return self._misheard(text)
+
+    def _several(self, text: str, strict: bool) -> list[IntentCall]:
+        """Several commands joined in a sentence; `strict` where it also has a reading as one (with free text)."""
+        pieces = parts(text, self._pack.language)
+        if not 1 < len(pieces) <= MAX_COMMANDS * 2:
+            return []
+        calls: list[IntentCall] = []
+        first = 0
+        while first < len(pieces):
+            last, found = self._longest(pieces, first, calls, strict)
+            if not found:
+                return []
+            calls += found
+            first = last
+        return calls if 1 < len(calls) <= MAX_COMMANDS else []
+
+    def _longest(
+        self, pieces: list[tuple[str, str]], first: int, before: list[IntentCall], strict: bool
+    ) -> tuple[int, list[IntentCall]]:
+        """The longest run of pieces that is one command; a piece that only names a target repeats the one before."""
+        for last in range(len(pieces), first, -1):
+            if first == 0 and last == len(pieces):
+                continue
+            text = _joined(pieces[first:last])
+            reading = self._engine.read(self._pack, text, self._area)
+            if reading and not (strict and first > 0 and reading.wildcards):
+                return last, [reading.call]
+        if before and not strict:
+            _, piece = pieces[first]
+            target = self._again(before[-1:], piece)
+            if target or (target := self._pronoun(before[-1:], piece)):
+                return first + 1, target
+        elif before:
+            return first + 1, self._pronoun(before[-1:], pieces[first][1])
+        return first, []
+
+    def _pointing_back(self, text: str, previous: Sequence[IntentCall]) -> list[IntentCall]:
+        if not previous:
+            return []
+        words = normalise(text, self._pack.language)
+        return self._pronoun(previous, words) or self._again(previous, self._follow_ups.only_target(words))
+
+    def _pronoun(self, previous: Sequence[IntentCall], words: str) -> list[IntentCall]:
+        """The sentence with what was meant last in the place of "it"."""
+        calls: list[IntentCall] = []
+        for call in previous:
+            for sentence in self._follow_ups.with_target(normalise(words, self._pack.language), call):
+                reading = self._engine.read(self._pack, sentence, self._area)
+                if reading and not reading.wildcards:
+                    calls.append(reading.call)
+                    break
+            else:
+                return []
+        return calls
+
+    def _again(self, previous: Sequence[IntentCall], words: str) -> list[IntentCall]:
+        """The last command for another target."""
+        if not words or not previous:
+            return []
+        slots = self._follow_ups.for_target(previous[-1], words)
+        if slots is None:
+            return []
+        text, template = self._pack.reply_like(previous[-1], slots, self._follow_ups.domain(slots))
+        return [IntentCall(previous[-1].name, slots, text, template)]
+
+    def _misheard(self, text: str) -> list[IntentCall]:
+        better = self._engine.repaired(normalise(text, self._pack.language), self._pack.language)
+        if better is None:
+            return []
+        reading = self._engine.read(self._pack, better, self._area)
+        if reading and not reading.wildcards:
+            return [reading.call]
+        return self._several(better, strict=False) or self._pointing_back(better, self._previous)
+
+
+class SentencePack:
+    """One language: the sentences of home-assistant-intents, ours beside them, and the pack's replies."""
+
+    def __init__(self, language: str, data: dict[str, Any], own: dict[str, Any]) -> None:
+        self.language = language
+        self.intents = Intents.from_dict(data)
+        self.own = Intents.from_dict(
+            {
+                "language": data["language"],
+                "intents": own.get("intents") or {},
+                "lists": {**data.get("lists", {}), **(own.get("lists") or {})},
+                "expansion_rules": {**data.get("expansion_rules", {}), **(own.get("expansion_rules") or {})},
+                "skip_words": data.get("skip_words", []),
+                "settings": data.get("settings", {}),
+            }
+        )
+        self.replies: Mapping[str, Mapping[str, str]] = data.get("responses", {}).get("intents", {})
+
+    @classmethod
+    def load(cls, tag: str) -> SentencePack | None:
+        """The pack that fits a language tag best; None: there is none."""
+        language = _closest(tag, home_assistant_intents.get_languages())
+        data = home_assistant_intents.get_intents(language) if language else None
+        if language is None or data is None:
+            logger.info("No sentences for language %s", tag)
+            return None
+        return cls(language, data, _own_sentences(language_of(language)))
+
+    def best(
+        self, intents: Intents, text: str, slot_lists: dict[str, SlotList], context: dict[str, Any] | None
+    ) -> RecognizeResult | None:
+        """The reading that Home Assistant's own agent would choose."""
+        return recognize_best(
+            text,
+            intents,
+            slot_lists=slot_lists,
+            intent_context=context,
+            language=self.language,
+            best_slot_name="name",
+        )
+
+    def warm(self, slot_lists: dict[str, SlotList]) -> None:
+        """Parse every sentence now."""
+        for intents in (self.intents, self.own):
+            for intent in intents.intents.values():
+                for data in intent.data:
+                    for sentence in data.sentences:
+                        sentence.get_required_clauses({**intents.expansion_rules, **data.expansion_rules})
+            for text in _WARM_SENTENCES.get(language_of(self.language), ("1",)):
+                self.best(intents, text, slot_lists, None)
+
+    def reply(
+        self, intent: str, key: str | None, spoken: Mapping[str, Any], domain: str | None
+    ) -> tuple[str, str]:
+        """(text, "") in plain words, or ("", template) where only Home Assistant can fill it."""
+        template = self.replies.get(intent, {}).get(key or "default", "")
+        text = replies.render(template, spoken, domain)
+        return ("", template) if text is None else (text, "")
+
+    def reply_like(self, call: IntentCall, slots: Mapping[str, Any], domain: str | None) -> tuple[str, str]:
+        """The reply to `call` said of other slots: that of the same key of the pack."""
+        for key in self.replies.get(call.name, {}):
+            for known in {None, self.domain_of(call), domain}:
+                if self.reply(call.name, key, call.slots, known) == (call.text, call.template):
+                    return self.reply(call.name, key, slots, domain)
+        return call.text, call.template
+
+    @staticmethod
+    def domain_of(call: IntentCall) -> str | None:
+        """The domain that a call's slots name."""
+        domain = call.slots.get("domain")
+        return domain if isinstance(domain, str) else None
+
+
+def version() -> str:
+    """The version of the sentences, for `describe`."""
+    return str(importlib.metadata.version("home-assistant-intents"))
+
+
+_WARM_SENTENCES = {
+    "fr": ("mets un minuteur de cinq minutes", "mets la lumière du salon à vingt pour cent", "règle la température à vingt et un degrés"),
+    "en": ("set a timer for five minutes", "set the light in the living room to twenty percent", "set the temperature to twenty degrees"),
+    "es": ("pon un temporizador de cinco minutos", "pon la luz del salón al veinte por ciento"),
+}  # fmt: skip
+"""Sentences with a number in words: hassil spells out every number of a list when one is first met."""
+
+
+def _slot_lists(home: Home) -> dict[str, SlotList]:
+    """Names as Home Assistant's own agent lists them: what is said, what it stands for, what kind of device it is."""
+    names = [
+        (_sayable(name), name, {"domain": domain_of(device.id)})
+        for device in home.settings.devices
+        for name in (device.name, *device.aliases)
+    ]
+    areas = [(_sayable(name), name) for area in home.settings.areas for name in (area.name, *area.aliases)]
+    floors = [(_sayable(name), floor.name) for floor in home.settings.floors for name in (floor.name, *floor.aliases)]
+    return {
+        "name": TextSlotList.from_tuples(_filled(names), allow_template=False, name="name"),
+        "area": TextSlotList.from_tuples(_filled(areas), allow_template=False, name="area"),
+        "floor": TextSlotList.from_tuples(_filled(floors), allow_template=False, name="floor"),
+    }
+
+
+def _filled(rows: Iterable[Any]) -> list[Any]:
+    """The rows with something to say, each also in the spelling without ligatures that `plain` makes."""
+    found: list[Any] = []
+    for row in rows:
+        if row[0]:
+            found.append(row)
+            if (other := plain(row[0])) != row[0] and other:
+                found.append((other, *row[1:]))
+    return found
+
+
+def _sayable(name: str) -> str:
+    return str(remove_punctuation(name)).strip()
+
+
+def _value(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _joined(pieces: list[tuple[str, str]]) -> str:
+    return " ".join((pieces[0][1], *(f"{join} {piece}" for join, piece in pieces[1:])))
+
+
+def _closest(tag: str, languages: Iterable[str]) -> str | None:
+    known = {language.lower().replace("_", "-"): language for language in languages}
+    wanted = tag.strip().lower().replace("_", "-")
+    if wanted in known:
+        return known[wanted]
+    bare = language_of(tag)
+    return known.get(bare) or next((found for low, found in known.items() if language_of(low) == bare), None)
+
+
+def _own_sentences(language: str) -> dict[str, Any]:
+    file = importlib.resources.files("wyoming_superwhisper.engines.sentences").joinpath(f"{language}.yaml")
+    if not file.is_file():
+        return {}
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return data if isinstance(data, dict) else {}
