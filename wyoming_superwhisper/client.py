@@ -42,6 +42,8 @@ CHUNK_S = 0.1
 """Length of the audio chunks that are sent, in seconds."""
 RETRY_S = 0.1
 """Pause between two looks whether a server is there yet, in seconds."""
+ANSWERS = frozenset({"handled", "not-handled", "not-recognized"})
+"""The events of which one carries the reply of a turn."""
 
 
 class Unreachable(SuperwhisperError):
@@ -157,8 +159,8 @@ def error_of(event: Event) -> SuperwhisperError:
 
 async def _connect(uri: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     parts = urlsplit(uri)
-    if parts.scheme == "unix" and parts.path:
-        return await asyncio.open_unix_connection(parts.path)
+    if parts.scheme == "unix" and parts.netloc + parts.path:
+        return await asyncio.open_unix_connection(parts.netloc + parts.path)
     if parts.scheme == "tcp" and parts.hostname and _port(uri):
         return await asyncio.open_connection(parts.hostname, _port(uri))
     raise BadData(f"{uri!r} is no address of a server: write tcp://HOST:PORT or unix://PATH")
@@ -342,17 +344,16 @@ class TurnEnd:
 
     def watch(self, event: Event) -> None:
         """Take the next event of the server."""
-        if event.type in _ANSWERS:
+        if event.type in ANSWERS:
             self._answered = True
         self.reached = event.type in self._last and (self._answered or not AudioStop.is_type(event.type))
 
 
-_ANSWERS = frozenset({"handled", "not-handled", "not-recognized"})
 _ENDS: dict[PipelineStage, frozenset[str]] = {
     PipelineStage.WAKE: frozenset({"detection", "not-detected"}),
     PipelineStage.ASR: frozenset({"transcript"}),
-    PipelineStage.INTENT: _ANSWERS,
-    PipelineStage.HANDLE: _ANSWERS,
+    PipelineStage.INTENT: ANSWERS,
+    PipelineStage.HANDLE: ANSWERS,
     PipelineStage.TTS: frozenset({"audio-stop"}),
 }
 
@@ -427,7 +428,7 @@ async def _answer(connection: Connection, on_text: Callable[[str], None] | None)
             several = True
         elif Intent.is_type(event.type):
             intents.append(Intent.from_event(event))
-        elif event.type in _ANSWERS:
+        elif event.type in ANSWERS:
             return _worded_answer(event)
         if intents and (not several or IntentsStop.is_type(event.type)):
             texts = dict.fromkeys(intent.text for intent in intents if intent.text)
