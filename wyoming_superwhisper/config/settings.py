@@ -38,7 +38,7 @@ class ServerSettings:
     allow: tuple[str, ...] = field(
         default=("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10"), metadata=checks.NETWORKS
     )
-    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes, all."""
+    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 
@@ -46,13 +46,13 @@ class ServerSettings:
 class LimitSettings:
     """What a peer can make the server hold or wait for, at most."""
 
-    header_bytes: int = field(default=65_536, metadata=at_least(1024))
+    header_bytes: int = field(default=65_536, metadata=at_least(64))
     """Longest header line of an event, in bytes."""
-    data_bytes: int = field(default=1_048_576, metadata=at_least(1024))
+    data_bytes: int = field(default=1_048_576, metadata=at_least(64))
     """Longest data part of an event, in bytes."""
-    payload_bytes: int = field(default=1_048_576, metadata=at_least(1024))
+    payload_bytes: int = field(default=1_048_576, metadata=at_least(64))
     """Longest payload of an event, in bytes."""
-    utterance_s: float = field(default=120.0, metadata=between(1, 3600))
+    utterance_s: float = field(default=120.0, metadata=between(0.1, 3600))
     """Longest utterance, in seconds of audio."""
     text_chars: int = field(default=10_000, metadata=at_least(1))
     """Longest text of a request, in characters."""
