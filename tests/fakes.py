@@ -229,9 +229,7 @@ class FakeIntents:
         self.delay_s = 0.0
         self._intents = {text: tuple(calls) for text, calls in (intents or {}).items()}
 
-    async def recognize(
-        self, request: RecognizeRequest, priority: Priority = Priority.FINAL
-    ) -> tuple[IntentCall, ...]:
+    async def recognize(self, request: RecognizeRequest, priority: Priority = Priority.FINAL) -> tuple[IntentCall, ...]:
         self.requests.append(request)
         await _work(self)
         return self._intents.get(request.text, ())
@@ -314,9 +312,7 @@ class FakeLanguageModel:
         self.delay_s = delay_s
         """Before each part."""
 
-    async def answer(
-        self, request: AnswerRequest, priority: Priority = Priority.FINAL
-    ) -> AsyncIterator[AnswerPart]:
+    async def answer(self, request: AnswerRequest, priority: Priority = Priority.FINAL) -> AsyncIterator[AnswerPart]:
         self.requests.append(request)
         for part in self.parts:
             await _work(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,6 +55,8 @@ class Job:
         self.first_credit = credit
         self.credit = credit
         self.generation = generation
+        self.ran_in: int | None = None
+        """The generation of the worker that has it or had it last."""
         self.state = JobState.WAITING
         self.id = 0
         self.holders = 1
@@ -63,6 +65,7 @@ class Job:
         self.started_at = 0.0
         self.last_sign_at = 0.0
         self.timer: asyncio.TimerHandle | None = None
+        self.on_reply: Callable[[Reply], None] | None = None
         self.reply: Reply | None = None
         self.error: SuperwhisperError | None = None
         self._parts: deque[Reply] = deque()
@@ -104,6 +107,8 @@ class Job:
         self.state = JobState.ENDED
         self.payload = b""
         self._changed.set()
+        if isinstance(outcome, Reply) and self.on_reply is not None:
+            self.on_reply(outcome)
 
     async def _change(self) -> None:
         self._changed.clear()

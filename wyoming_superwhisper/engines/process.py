@@ -252,7 +252,7 @@ class WorkerProcess:
         generation: int | None = None,
         unbounded: bool = False,
     ) -> Job:
-        """Queue a call. Whoever submits a job awaits its result and must `release` it.
+        """Queue a call. Whoever submits a job awaits its result and then releases it, or lets it run to its end.
 
         `unbounded`: take it however many wait (clearing up). Raises `Busy`, `EngineUnavailable`, `Stopping`.
         """
@@ -326,6 +326,7 @@ class WorkerProcess:
         self._last_id += 1
         job.id = self._last_id
         job.state = JobState.RUNNING
+        job.ran_in = self.generation
         job.started_at = job.last_sign_at = self._now()
         self._running[job.id] = job
         self._arm(job, self._limits.job_s)
