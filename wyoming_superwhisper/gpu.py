@@ -6,6 +6,7 @@ The choice reaches a worker as CUDA_DEVICE_ORDER and CUDA_VISIBLE_DEVICES in its
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ def survey(nvml: Any = None) -> Survey:
     """Ask NVML for the cards; `nvml` is pynvml or something like it. Never raises."""
     if nvml is None:
         try:
-            import pynvml as nvml
+            nvml = importlib.import_module("pynvml")
         except ImportError:
             return Survey(problem="the package nvidia-ml-py is not installed")
     try:
