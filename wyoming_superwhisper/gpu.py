@@ -121,8 +121,8 @@ def installed_builds() -> Builds:
     return Builds(_torch_cuda(), _llama_cuda())
 
 
-def choose(device: str, found: Survey, builds: Builds) -> GpuChoice:
-    """The card for a value of `gpu.device`.
+def choose(device: str, found: Survey | None = None, builds: Builds | None = None) -> GpuChoice:
+    """The card for a value of `gpu.device`, among those NVML finds and the installed libraries can use.
 
     `auto` takes the largest card, else the CPU. Raises `SettingsError` when a card is named that isn't there, or
     that the installed torch can't use; the sentence names the cards that were found.
@@ -130,6 +130,8 @@ def choose(device: str, found: Survey, builds: Builds) -> GpuChoice:
     wanted = device.strip()
     if wanted.lower() in CPU_WORDS:
         return GpuChoice("the CPU, as gpu.device says")
+    found = survey() if found is None else found
+    builds = installed_builds() if builds is None else builds
     if wanted.lower() in ("", "auto"):
         return _choose_largest(found, builds)
     card, why = _named(wanted, found)

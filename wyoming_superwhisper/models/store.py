@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -68,26 +68,41 @@ class VoiceFiles:
     config: Path
 
 
+class Card(Protocol):
+    """What `auto` must know of the card that was chosen (`gpu.GpuChoice`)."""
+
+    @property
+    def memory_mb(self) -> int: ...
+
+    def device(self, engine: str) -> str:
+        """ "cuda" or "cpu" for this engine."""
+
+
 class ModelStore:
     """The folder of downloaded models, and the packaged demo models beside it."""
 
-    def __init__(self, folder: str | Path = "") -> None:
+    def __init__(self, folder: str | Path = "", card: Card | None = None) -> None:
+        """`card`: what `auto` chooses for; None: the CPU."""
         self.folder = Path(folder).expanduser() if str(folder) else default_folder()
         self.catalogue = catalogue.load()
+        self._card = card
 
     # --- what the settings name ---------------------------------------------------------------------------------
 
-    def resolve(self, kind: Kind, name: str, memory_mb: int = 0) -> str:
+    def memory_mb(self, kind: Kind) -> int:
+        """Memory of the card that models of this kind run on, in MiB; 0: the CPU."""
+        return self._card.memory_mb if self._card is not None and self._card.device(kind) == "cuda" else 0
+
+    def resolve(self, kind: Kind, name: str) -> str:
         """What a name in the settings stands for: `auto` becomes a model of the catalogue, others stay.
 
-        `auto` is the model that suits the card (0: the CPU); where that isn't here, the best other one that fits and
-        is. Raises `ModelError` for a name that is neither known nor a path.
+        `auto` is the model that suits the card; where that isn't here, the best other one that fits and is. Raises `ModelError` for a name that is neither known nor a path.
         """
         if name == DEMO or _is_path(name):
             return name
         if name != "auto":
             return self._known(kind, name).name
-        wanted = catalogue.choose(kind, memory_mb)
+        wanted = catalogue.choose(kind, self.memory_mb(kind))
         if self.is_present(wanted):
             return wanted
         limit = self.catalogue.get(wanted).memory_mb
@@ -97,9 +112,9 @@ class ModelStore:
             logger.info("%s would suit this machine best and is not here; using %s", wanted, present)
         return present or wanted
 
-    def whisper(self, name: str, memory_mb: int = 0) -> Path:
+    def whisper(self, name: str) -> Path:
         """Folder of a Whisper checkpoint, checked. Raises `ModelError` with the remedy."""
-        name = self.resolve("whisper", name, memory_mb)
+        name = self.resolve("whisper", name)
         if name == DEMO:
             return check_whisper(DEMO_WEIGHTS / "whisper", "the packaged demo model")
         if _is_path(name):
@@ -107,9 +122,9 @@ class ModelStore:
         self.check(name)
         return check_whisper(self.folder_of(name), name, _remedy(name))
 
-    def llama(self, name: str, memory_mb: int = 0) -> Path:
+    def llama(self, name: str) -> Path:
         """GGUF file of a language model, checked. Raises `ModelError` with the remedy."""
-        name = self.resolve("llama", name, memory_mb)
+        name = self.resolve("llama", name)
         if name == DEMO:
             return check_gguf(DEMO_WEIGHTS / "llama" / "demo.gguf", "the packaged demo model")
         if _is_path(name):
@@ -118,8 +133,8 @@ class ModelStore:
         file = next(file.name for file in self.catalogue.get(name).files if file.name.endswith(".gguf"))
         return check_gguf(self.folder_of(name) / file, name, _remedy(name))
 
-    def voices(self, names: Sequence[str] = ()) -> dict[str, VoiceFiles]:
-        """The voices of these names, checked, by name; without names: all that are installed.
+    def voices(self, names: Sequence[str] = ()) -> dict[str, dict[str, str]]:
+        """The voices of these names, checked: paths as {"model", "config"} by name; without names all installed ones.
 
         A name is one of the catalogue, `demo` (all packaged voices), a packaged voice, or the path of an .onnx file.
         Raises `ModelError` with the remedy; also when none is installed and none is named.
@@ -132,7 +147,7 @@ class ModelStore:
                 raise ModelError(f"no voice is installed in {self.folder}; {_remedy(first)}")
         for voice in found.values():
             check_voice(voice)
-        return found
+        return {name: {"model": str(voice.model), "config": str(voice.config)} for name, voice in found.items()}
 
     def _voices_named(self, name: str) -> list[VoiceFiles]:
         packaged = {voice.name: voice for voice in demo_voices()}
