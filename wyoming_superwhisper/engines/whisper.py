@@ -1,0 +1,370 @@
+"""Speech recognition: a Whisper checkpoint in transformers' format, decoded by `engines.whisper_decoding`.
+
+Several calls are decoded together, finals before guesses. What is no speech gives an empty text: by the model's own
+no-speech probability, the certainty of its words, and how repetitive they are. Nothing is decoded again at a higher
+temperature, and no text is carried from one call to the next.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wyoming_superwhisper import errors
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
+from wyoming_superwhisper.engines.whisper_windows import split_into_windows
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from wyoming_superwhisper.engines.whisper_decoding import Heard
+
+logger = logging.getLogger(__name__)
+
+# The first three are OpenAI's defaults (whisper/transcribe.py); there they lead to another try at a higher
+# temperature, which makes things up more often than it helps. A command that is not sure is better asked for again.
+
+LEAST_AVERAGE_LOGPROB = -1.0
+"""Words less certain than this were not said."""
+
+MOST_COMPRESSION_RATIO = 2.4
+"""Text that shrinks more than this is the decoder running in circles."""
+
+NO_SPEECH_PROBABILITY = 0.6
+"""From here on the model believes that nobody speaks …"""
+
+CERTAIN_AVERAGE_LOGPROB = -0.5
+"""… and only words as certain as this are believed nevertheless. OpenAI's -1.0 would add nothing to the first check."""
+
+SMALL_MODEL_PARAMETERS = 20_000_000
+"""Below this one thread is faster than several: the threads would wait for each other."""
+
+_MOST_THREADS = 8
+_KEPT_PROMPTS = 64
+_HOP_SAMPLES = 160
+_SPEECH_BUCKET_FRAMES = 100
+_SPEECH_MARGIN_SAMPLES = SAMPLE_RATE // 2
+_OTHER_CODES = {"nb": "no", "nn": "nn", "iw": "he", "jv": "jw", "fil": "tl", "cmn": "zh"}
+
+
+@dataclass
+class _Job:
+    """One call, and how far it has come."""
+
+    call: Call
+    windows: list[npt.NDArray[np.int16]]
+    language: str | None
+    prompt: tuple[int, ...]
+    heard: list[Heard] = field(default_factory=list)
+
+    @property
+    def next_window(self) -> npt.NDArray[np.int16]:
+        return self.windows[len(self.heard)]
+
+
+class WhisperEngine:
+    """Speech recognition in a worker; see `Engine` for the contract, and SEAMS in `docs/architecture.md`."""
+
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
+        self._configuration = configuration
+        self._folder = Path(configuration["model_dir"])
+        self._batch = max(1, int(configuration.get("batch") or 1))
+        self._speech_window = configuration.get("window") == "speech"
+        self._jobs: list[_Job] = []
+        self._prompts: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self.capacity = self._batch
+
+    # --- loading -------------------------------------------------------------------------------------------------
+
+    def load(self) -> Mapping[str, Any]:
+        _check_files(self._folder)
+        _prepare_environment()
+        import torch
+
+        self._check_device()
+        self._processor, self._model = self._open()
+        self._model.to("cuda" if self._on_cuda else "cpu").eval()
+        torch.set_num_threads(self._threads(sum(weight.numel() for weight in self._model.parameters())))
+        self._prepare_decoder()
+        self._warm_up()
+        return {
+            "languages": list(self._languages),
+            "model": self._folder.name,
+            "window_s": self._window_samples / SAMPLE_RATE,
+        }
+
+    @property
+    def _on_cuda(self) -> bool:
+        return self._configuration.get("device") == "cuda"
+
+    def _check_device(self) -> None:
+        """Refuse to run on another card than the one named."""
+        if not self._on_cuda:
+            return
+        import torch
+
+        if not torch.cuda.is_available():
+            raise errors.ModelError(
+                "Whisper shall run on the GPU, but torch finds none: run script/setup --cuda, or set gpu.device to cpu"
+            )
+        wanted = _plain_uuid(self._configuration.get("gpu_uuid") or "")
+        card = torch.cuda.get_device_properties(0)
+        if wanted and not wanted.startswith("mig") and _plain_uuid(str(card.uuid)) != wanted:
+            raise errors.ModelError(f"Whisper got the card {card.name} ({card.uuid}), not the one named ({wanted})")
+
+    def _open(self) -> tuple[Any, Any]:
+        from transformers import WhisperForConditionalGeneration, WhisperProcessor
+
+        try:
+            processor = WhisperProcessor.from_pretrained(self._folder, local_files_only=True)
+            model = WhisperForConditionalGeneration.from_pretrained(
+                self._folder,
+                local_files_only=True,
+                use_safetensors=True,
+                dtype=self._dtype(),
+                attn_implementation="sdpa",
+            )
+        except Exception as error:  # damaged files raise all kinds: JSON, safetensors, sizes that don't fit
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise errors.ModelError(f"cannot load the Whisper model in {self._folder}: {reason}") from error
+        return processor, model
+
+    def _dtype(self) -> Any:
+        import torch
+
+        name = self._configuration.get("compute") or "auto"
+        if name == "auto":
+            name = "float16" if self._on_cuda else "float32"
+        return getattr(torch, name)
+
+    def _threads(self, parameters: int) -> int:
+        chosen = int(self._configuration.get("threads") or 0)
+        if chosen > 0:
+            return chosen
+        return 1 if parameters < SMALL_MODEL_PARAMETERS else min(_MOST_THREADS, _usable_cpus())
+
+    def _prepare_decoder(self) -> None:
+        from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Rules
+
+        extractor = self._processor.feature_extractor
+        self._window_samples = extractor.n_samples
+        frames = 2 * self._model.config.max_source_positions
+        if frames * _HOP_SAMPLES != self._window_samples or extractor.feature_size != self._model.config.num_mel_bins:
+            raise errors.ModelError(f"{self._folder}: the feature extractor's window or mels are not the model's")
+        self._rules = Rules.read(self._model, self._processor.tokenizer)
+        self._languages = self._choose_languages(self._configuration.get("languages") or ())
+        self._decoder = GreedyDecoder(self._model, self._rules, self._languages)
+
+    def _choose_languages(self, configured: Sequence[str]) -> list[str]:
+        known = self._rules.languages or {"en": 0}
+        languages = [language for language in dict.fromkeys(map(_whisper_code, configured)) if language in known]
+        if not languages:
+            raise errors.ModelError(
+                f"the Whisper model in {self._folder} speaks none of the configured languages ({', '.join(configured)})"
+            )
+        for language in configured:
+            if _whisper_code(language) not in languages:
+                logger.warning("The Whisper model doesn't know the language %r (asr.languages)", language)
+        return languages
+
+    def _warm_up(self) -> None:
+        """Make first requests as fast as later ones: with and without a prompt, alone and in a full batch."""
+        silence = np.zeros(SAMPLE_RATE, np.int16)
+        for rows in sorted({1, self._batch}):
+            for prompt in ((), self._prompt(("a", "b"))):
+                self._decoder.decode([self._row(silence, None, prompt)] * rows)
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    def admit(self, call: Call) -> None:
+        try:
+            self._jobs.append(self._job(call))
+        except errors.SuperwhisperError as error:
+            call.fail(error)
+
+    def step(self) -> bool:
+        """Transcribe the next window of up to a batch of calls."""
+        self._jobs = [job for job in self._jobs if not job.call.cancelled]
+        self._jobs.sort(key=lambda job: job.call.priority)  # stable: first come, first served within each
+        jobs = self._jobs[: self._batch]
+        if not jobs:
+            return False
+        try:
+            self._transcribe(jobs)
+        except BaseException:
+            self._jobs.clear()  # the worker fails them all
+            raise
+        for job in [job for job in jobs if len(job.heard) == len(job.windows)]:
+            self._jobs.remove(job)
+            job.call.done(self._result(job))
+        return bool(self._jobs)
+
+    def _job(self, call: Call) -> _Job:
+        if call.method != "transcribe":
+            raise errors.NotSupported(f"the Whisper worker knows no call {call.method!r}")
+        if len(call.payload) % 2:
+            raise errors.BadFormat("the audio is not whole samples of 16 bits")
+        language = call.data.get("language")
+        if language is not None:
+            language = _whisper_code(language)
+            if language not in (self._rules.languages or {"en": 0}):
+                raise errors.UnknownLanguage(f"the Whisper model doesn't know the language {language!r}")
+        samples = np.frombuffer(call.payload, "<i2")
+        names = (*(call.data.get("names") or ()), *(call.data.get("terms") or ()))
+        return _Job(call, split_into_windows(samples, self._window_samples), language, self._prompt(names))
+
+    def _transcribe(self, jobs: Sequence[_Job]) -> None:
+        import torch
+
+        try:
+            self._decode(jobs)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if self._on_cuda:
+                torch.cuda.empty_cache()
+            if len(jobs) == 1:
+                self._jobs.remove(jobs[0])
+                jobs[0].call.fail(errors.OutOfMemory("not enough memory to transcribe this"))
+                return
+            logger.warning("Not enough memory for %d utterances together: one after the other", len(jobs))
+            for job in jobs:
+                self._transcribe([job])
+
+    def _decode(self, jobs: Sequence[_Job]) -> None:
+        rows = [self._row(job.next_window, job.language, job.prompt, job.call) for job in jobs]
+        lengths = {row.features.shape[1] for row in rows}
+        for length in lengths:  # one, unless only as much is encoded as was spoken
+            alike = [at for at, row in enumerate(rows) if row.features.shape[1] == length]
+            for at, heard in zip(alike, self._decoder.decode([rows[at] for at in alike]), strict=True):
+                jobs[at].heard.append(heard)
+                jobs[at].language = heard.language
+
+    def _row(
+        self, samples: npt.NDArray[np.int16], language: str | None, prompt: tuple[int, ...], call: Call | None = None
+    ) -> Any:
+        from wyoming_superwhisper.engines.whisper_decoding import Row
+
+        wanted = (lambda: True) if call is None else (lambda: not call.cancelled)
+        return Row(self._features(samples), prompt, language, wanted)
+
+    def _features(self, samples: npt.NDArray[np.int16]) -> Tensor:
+        """Log-mels as the checkpoint's own processor makes them; all of the window, or only what was spoken."""
+        audio = samples.astype(np.float32) / 32768.0
+        made = self._processor.feature_extractor(audio, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        features: Tensor = made.input_features[0]
+        if not self._speech_window:
+            return features
+        frames = -(-(len(samples) + _SPEECH_MARGIN_SAMPLES) // _HOP_SAMPLES)
+        return features[:, : -(-frames // _SPEECH_BUCKET_FRAMES) * _SPEECH_BUCKET_FRAMES]
+
+    def _prompt(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """The prompt for these names; those of a home are the same again and again."""
+        if names not in self._prompts:
+            if len(self._prompts) >= _KEPT_PROMPTS:
+                self._prompts.pop(next(iter(self._prompts)))
+            self._prompts[names] = self._make_prompt(names)
+        return self._prompts[names]
+
+    def _make_prompt(self, names: Sequence[str]) -> tuple[int, ...]:
+        """<|startofprev|> and as many of the names, the first ones first, as there is room for."""
+        plain = list(dict.fromkeys(" ".join(name.replace("<|", "").split()) for name in names))
+        chosen = [name for name in plain if name]
+        tokenizer = self._processor.tokenizer
+        costs = [len(tokenizer(f", {name}", add_special_tokens=False).input_ids) for name in chosen]
+        while chosen and sum(costs[: len(chosen)]) > self._rules.prompt_tokens:
+            chosen.pop()
+        if not chosen or self._rules.previous is None:
+            return ()
+        return tuple(tokenizer.get_prompt_ids(", ".join(chosen)).tolist()[: self._rules.prompt_tokens])
+
+    # --- results -------------------------------------------------------------------------------------------------
+
+    def _result(self, job: _Job) -> dict[str, Any]:
+        texts = [self._text(heard) for heard in job.heard]
+        believed = [self._believe(heard, text) for heard, text in zip(job.heard, texts, strict=True)]
+        tokens = [token for heard in job.heard for token in heard.tokens]
+        return {
+            "text": " ".join(filter(None, believed)),
+            "language": job.heard[0].language,
+            "no_speech_probability": min(heard.no_speech for heard in job.heard),
+            "average_logprob": sum(heard.logprob for heard in job.heard) / (len(tokens) + len(job.heard)),
+            "compression_ratio": max(map(compression_ratio, texts)),
+            "tokens": tokens,
+        }
+
+    def _text(self, heard: Heard) -> str:
+        first_special = min(self._rules.ends)  # timestamps, languages and the like come after the end token
+        text: str = self._processor.tokenizer.decode([token for token in heard.tokens if token < first_special])
+        return text.strip()
+
+    def _believe(self, heard: Heard, text: str) -> str:
+        if is_speech(heard.no_speech, heard.average_logprob, compression_ratio(text)):
+            return text
+        logger.debug("Taken for no speech: %s", heard)
+        return ""
+
+
+def is_speech(no_speech: float, average_logprob: float, ratio: float) -> bool:
+    """Whether decoded text is to be believed."""
+    if average_logprob < LEAST_AVERAGE_LOGPROB or ratio > MOST_COMPRESSION_RATIO:
+        return False
+    return no_speech <= NO_SPEECH_PROBABILITY or average_logprob >= CERTAIN_AVERAGE_LOGPROB
+
+
+def compression_ratio(text: str) -> float:
+    """How many times shorter zlib makes the text; OpenAI's measure of repetition."""
+    encoded = text.encode("utf-8")
+    return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
+
+
+def _whisper_code(language: str) -> str:
+    """Whisper's code of a language: "fr" for "fr-CA" or "fr_FR"."""
+    code = language.replace("_", "-").split("-")[0].lower()
+    return _OTHER_CODES.get(code, code)
+
+
+def _plain_uuid(uuid: str) -> str:
+    return uuid.lower().removeprefix("gpu-")
+
+
+def _check_files(folder: Path) -> None:
+    if not folder.is_dir():
+        raise errors.ModelError(f"no Whisper model in {folder}: fetch it with `wyoming-superwhisper models download`")
+    if not (folder / "config.json").is_file():
+        raise errors.ModelError(f"{folder} is no Whisper model: it has no config.json")
+    if not any(folder.glob("model*.safetensors")):
+        raise errors.ModelError(f"{folder} has no model.safetensors (other formats of weights are not loaded)")
+
+
+def _prepare_environment() -> None:
+    """What must be said before torch and transformers are imported."""
+    for name, value in {
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait slow everything else on the machine
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TOKENIZERS_PARALLELISM": "false",
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+def _usable_cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    import torch
+
+    # torch's CPU allocator raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
