@@ -96,7 +96,8 @@ class ModelStore:
     def resolve(self, kind: Kind, name: str) -> str:
         """What a name in the settings stands for: `auto` becomes a model of the catalogue, others stay.
 
-        `auto` is the model that suits the card; where that isn't here, the best other one that fits and is. Raises `ModelError` for a name that is neither known nor a path.
+        `auto` is the model that suits the card; where that isn't here, the best other one that fits and is.
+        Raises `ModelError` for a name that is neither known nor a path.
         """
         if name == DEMO or _is_path(name):
             return name
