@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wyoming_superwhisper.engines.base import (
@@ -233,6 +234,11 @@ class FakeIntents:
         self.requests.append(request)
         await _work(self)
         return self._intents.get(request.text, ())
+
+    async def complete(
+        self, calls: Sequence[IntentCall], language: str, area: str | None = None
+    ) -> tuple[IntentCall, ...]:
+        return tuple(replace(call, text=call.text or f"{call.name} ({language})") for call in calls)
 
 
 class FakeVoiceActivity:

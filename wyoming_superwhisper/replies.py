@@ -1,6 +1,6 @@
 """Replies of the sentence packs, rendered to plain words where nothing is needed that only Home Assistant knows.
 
-The templates are the pack's own (`home-assistant-intents`), never text of a user or a model, and run in Jinja's sandbox.
+The templates are the pack's own (`home-assistant-intents`), never text of a user or a model; Jinja's sandbox runs them.
 """
 
 from __future__ import annotations

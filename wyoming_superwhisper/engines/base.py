@@ -226,6 +226,11 @@ class IntentRecognizer(Protocol):
     ) -> tuple[IntentCall, ...]:
         """The intents said, in order; empty: not understood."""
 
+    async def complete(
+        self, calls: Sequence[IntentCall], language: str, area: str | None = None
+    ) -> tuple[IntentCall, ...]:
+        """Calls that a language model chose, with the pack's replies and the speaker's area where they name none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.home import Home, domain_of, fold
-from wyoming_superwhisper.intents_text import SpokenLanguage, spoken_language
+from wyoming_superwhisper.intents_text import SpokenLanguage, language_of, spoken_language
 
 TARGET_SLOTS = ("name", "area", "floor", "preferred_area_id")
 """Slots that say where or what; all others say what to do with it."""
@@ -42,7 +43,7 @@ class FollowUps:
 
     def __init__(self, language: str, home: Home) -> None:
         self._spoken = spoken_language(language)
-        self._rules = _Rules.of(self._spoken)
+        self._rules = _rules(language_of(language))
         self._home = home
 
     def with_target(self, words: str, last: IntentCall) -> list[str]:
@@ -57,7 +58,7 @@ class FollowUps:
         return found
 
     def only_target(self, words: str) -> str:
-        """What is left of a sentence that only names another target ("et le salon aussi"); "": it is no such sentence."""
+        """What is left of a sentence that only names another target ("et le salon aussi"); "": it is none."""
         without = self._rules.after.sub("", words).strip(" ,")
         bare = self._rules.before.sub("", without).strip(" ,")
         return bare if bare != words.strip() else ""
@@ -129,7 +130,9 @@ class FollowUps:
         if name := slots.get("name"):
             return f"{name} {place}".strip() if call.name in _DOMAINS else ""
         device_class = slots.get("device_class")
-        kind = device_class[0] if isinstance(device_class, list) and device_class else device_class or self.domain(slots)
+        kind = (
+            device_class[0] if isinstance(device_class, list) and device_class else device_class or self.domain(slots)
+        )
         if call.name in ("HassClimateSetTemperature", "HassClimateGetTemperature"):
             kind = "temperature"
         if not place or not isinstance(kind, str) or call.name not in _DOMAINS:
@@ -139,8 +142,6 @@ class FollowUps:
 
 class _Rules:
     """A language's words that point back, compiled."""
-
-    _made: dict[int, _Rules] = {}
 
     def __init__(self, spoken: SpokenLanguage) -> None:
         def ignoring_case(pattern: str) -> re.Pattern[str]:
@@ -152,6 +153,7 @@ class _Rules:
         self.lights = ignoring_case(rf"^(?:{spoken.lights})(?!\w)|(?<!\w)(?:{spoken.lights})$")
         self.pronouns = tuple((ignoring_case(pattern), new) for pattern, new in spoken.pronouns)
 
-    @classmethod
-    def of(cls, spoken: SpokenLanguage) -> _Rules:
-        return cls._made.setdefault(id(spoken), cls(spoken)) if id(spoken) not in cls._made else cls._made[id(spoken)]
+
+@lru_cache(maxsize=64)
+def _rules(language: str) -> _Rules:
+    return _Rules(spoken_language(language))

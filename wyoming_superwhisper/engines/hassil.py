@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-
 import home_assistant_intents
 import yaml
 from hassil.intents import Intents, SlotList, TextSlotList
@@ -40,12 +39,31 @@ CACHE_SIZE = 256
 
 PLACELESS = frozenset(
     {
-        "HassBroadcast", "HassCancelAllTimers", "HassCancelTimer", "HassDecreaseTimer", "HassGetCurrentDate", "HassGetCurrentTime",
-        "HassIncreaseTimer", "HassListAddItem", "HassListCompleteItem", "HassListRemoveItem", "HassNevermind", "HassPauseTimer", "HassRespond",
-        "HassShoppingListAddItem", "HassShoppingListCompleteItem", "HassStartTimer", "HassTimerStatus", "HassUnpauseTimer",
+        "HassBroadcast",
+        "HassCancelAllTimers",
+        "HassCancelTimer",
+        "HassDecreaseTimer",
+        "HassGetCurrentDate",
+        "HassGetCurrentTime",
+        "HassIncreaseTimer",
+        "HassListAddItem",
+        "HassListCompleteItem",
+        "HassListRemoveItem",
+        "HassNevermind",
+        "HassPauseTimer",
+        "HassRespond",
+        "HassShoppingListAddItem",
+        "HassShoppingListCompleteItem",
+        "HassStartTimer",
+        "HassTimerStatus",
+        "HassUnpauseTimer",
     }
-)  # fmt: skip
+)
 """Intents for which the room that the speaker is in says nothing."""
+
+
+CATCH_ALL = frozenset({"HassBroadcast", "HassMediaSearchAndPlay"})
+"""Intents whose sentences are hardly more than a verb and free text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +73,11 @@ class Reading:
     call: IntentCall
     wildcards: int
     """How many slots took whatever was said."""
+
+    @property
+    def looseness(self) -> tuple[int, bool]:
+        """How much was guessed: free text, and a search for media above all, may stand for anything."""
+        return (self.wildcards, self.call.name in CATCH_ALL)
 
 
 class HassilIntents:
@@ -66,6 +89,7 @@ class HassilIntents:
         self._packs: dict[str, SentencePack | None] = {}
         self._cache: OrderedDict[tuple[str, str, str | None], Reading | None] = OrderedDict()
         self.set_home(home)
+        self.warm()
 
     def set_home(self, home: Mapping[str, Any] | HomeSettings | Home | None) -> None:
         """Replace the names of rooms and devices."""
@@ -94,6 +118,21 @@ class HassilIntents:
             return []
         return Understanding(self, pack, area, tuple(previous)).of(text)
 
+    def complete(self, calls: Sequence[IntentCall], language: str, area: str | None = None) -> list[IntentCall]:
+        """Calls that a model chose, with the pack's own replies and the speaker's room where they name none."""
+        pack = self._pack(language)
+        follow_ups = FollowUps(language, self.home)
+        found = []
+        for call in calls:
+            slots = dict(call.slots)
+            if self._needs_room(call.name, slots, area):
+                slots["preferred_area_id"] = area
+            domain = follow_ups.domain(slots)
+            key = pack.reply_key(call.name, slots, domain) if pack else None
+            text, template = pack.reply(call.name, key, slots, domain) if pack else ("", "")
+            found.append(IntentCall(call.name, slots, text, template))
+        return found
+
     def read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
         """The best reading of a sentence as one command, as it was said or in its plainer form."""
         key = (pack.language, text, area)
@@ -110,17 +149,19 @@ class HassilIntents:
     def _read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
         context = self._context(area)
         best: Reading | None = None
-        forms = dict.fromkeys((text.strip(), normalise(text, pack.language)))
-        for intents in (pack.intents, pack.own):
-            for form in forms:
-                result = pack.best(intents, form, self._slot_lists, context)
-                if result is None:
-                    continue
-                reading = self._reading(pack, result, area)
-                if best is None or reading.wildcards < best.wildcards:
-                    best = reading
-                if not best.wildcards:
-                    return best
+        plainer = normalise(text, pack.language)
+        tries = [(pack.intents, text.strip()), (pack.intents, plainer), (pack.own, plainer)]
+        if plain(text) == plainer:
+            del tries[1]
+        for intents, form in tries:
+            result = pack.best(intents, form, self._slot_lists, context)
+            if result is None:
+                continue
+            reading = self._reading(pack, result, area)
+            if best is None or reading.looseness < best.looseness:
+                best = reading
+            if not best.wildcards:
+                return best
         return best
 
     def _context(self, area: str | None) -> dict[str, Any] | None:
@@ -133,14 +174,17 @@ class HassilIntents:
         spoken = {entity.name: entity.text or entity.value for entity in result.entities_list}
         slots = {entity.name: _value(entity.value) for entity in result.entities_list}
         domain = self._settle_names(slots, result)
-        if area in self.home.areas and result.intent.name not in PLACELESS and not {"area", "floor"} & slots.keys():
+        if self._needs_room(result.intent.name, slots, area):
             slots["preferred_area_id"] = area
         text, template = pack.reply(result.intent.name, result.response, spoken, domain)
         wildcards = sum(1 for entity in result.entities_list if entity.is_wildcard)
         return Reading(IntentCall(result.intent.name, slots, text, template), wildcards)
 
+    def _needs_room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> bool:
+        return area in self.home.areas and intent not in PLACELESS and not {"area", "floor"} & slots.keys()
+
     def _settle_names(self, slots: dict[str, Any], result: RecognizeResult) -> str | None:
-        """Put main names for aliases where that stays unambiguous; returns the domain of what is meant, if it is one."""
+        """Put main names for aliases where that is unambiguous; returns the domain of what is meant, if it is one."""
         if isinstance(area := slots.get("area"), str) and len(named := self.home.areas_named(area)) == 1:
             slots["area"] = named[0].name
         if (name := result.entities.get("name")) is None or name.is_wildcard:
@@ -320,13 +364,31 @@ class SentencePack:
             for text in _WARM_SENTENCES.get(language_of(self.language), ("1",)):
                 self.best(intents, text, slot_lists, None)
 
-    def reply(
-        self, intent: str, key: str | None, spoken: Mapping[str, Any], domain: str | None
-    ) -> tuple[str, str]:
+    def reply(self, intent: str, key: str | None, spoken: Mapping[str, Any], domain: str | None) -> tuple[str, str]:
         """(text, "") in plain words, or ("", template) where only Home Assistant can fill it."""
         template = self.replies.get(intent, {}).get(key or "default", "")
         text = replies.render(template, spoken, domain)
         return ("", template) if text is None else (text, "")
+
+    def reply_key(self, intent: str, slots: Mapping[str, Any], domain: str | None) -> str | None:
+        """The key of the reply to a call that no sentence gave: that of the sentences whose slots fit it best."""
+        keys = self.replies.get(intent, {})
+        given = {slot for slot in slots if slot != "preferred_area_id"}
+        found: tuple[int, str] | None = None
+        for data in self.intents.intents[intent].data if intent in self.intents.intents else ():
+            if (
+                not data.response
+                or data.response not in keys
+                or any(slots.get(slot) != value for slot, value in data.slots.items())
+            ):
+                continue
+            if domain and domain not in data.requires_context.get("domain", [domain]):
+                continue
+            said = _slot_names(data.metadata) | set(data.slots)
+            fit = len(given & said) * 2 - len(given ^ said)
+            if found is None or fit > found[0]:
+                found = (fit, data.response)
+        return found[1] if found else None
 
     def reply_like(self, call: IntentCall, slots: Mapping[str, Any], domain: str | None) -> tuple[str, str]:
         """The reply to `call` said of other slots: that of the same key of the pack."""
@@ -349,10 +411,18 @@ def version() -> str:
 
 
 _WARM_SENTENCES = {
-    "fr": ("mets un minuteur de cinq minutes", "mets la lumière du salon à vingt pour cent", "règle la température à vingt et un degrés"),
-    "en": ("set a timer for five minutes", "set the light in the living room to twenty percent", "set the temperature to twenty degrees"),
+    "fr": (
+        "mets un minuteur de cinq minutes",
+        "mets la lumière du salon à vingt pour cent",
+        "règle la température à vingt et un degrés",
+    ),
+    "en": (
+        "set a timer for five minutes",
+        "set the light in the living room to twenty percent",
+        "set the temperature to twenty degrees",
+    ),
     "es": ("pon un temporizador de cinco minutos", "pon la luz del salón al veinte por ciento"),
-}  # fmt: skip
+}
 """Sentences with a number in words: hassil spells out every number of a list when one is first met."""
 
 
@@ -370,6 +440,27 @@ def _slot_lists(home: Home) -> dict[str, SlotList]:
         "area": TextSlotList.from_tuples(_filled(areas), allow_template=False, name="area"),
         "floor": TextSlotList.from_tuples(_filled(floors), allow_template=False, name="floor"),
     }
+
+
+def _slot_names(metadata: Mapping[str, Any] | None) -> set[str]:
+    """The slots of a group of sentences, out of its name in the pack ("area_brightness")."""
+    name = str((metadata or {}).get("slot_combination", ""))
+    return {slot for slot in _SLOTS if f"_{slot}_" in f"_{name}_"}
+
+
+_SLOTS = (
+    "area",
+    "brightness",
+    "color",
+    "device_class",
+    "domain",
+    "floor",
+    "item",
+    "name",
+    "position",
+    "state",
+    "temperature",
+)
 
 
 def _filled(rows: Iterable[Any]) -> list[Any]:

@@ -58,6 +58,7 @@ class LightEngine:
             "wake.feed": self._feed_wake,
             "wake.close": self._close,
             "intents.recognize": self._recognize,
+            "intents.complete": self._complete,
             "home": self._set_home,
         }
 
@@ -125,6 +126,13 @@ class LightEngine:
         data = call.data
         previous = tuple(IntentCall(**intent) for intent in data.get("previous") or ())
         intents = self._intents.recognize(data["text"], data["language"], data.get("area"), previous)
+        return {"intents": [asdict(intent) for intent in intents]}
+
+    def _complete(self, call: Call) -> Result:
+        if self._intents is None:
+            raise errors.EngineUnavailable("intents are not loaded")
+        calls = [IntentCall(**intent) for intent in call.data["intents"]]
+        intents = self._intents.complete(calls, call.data["language"], call.data.get("area"))
         return {"intents": [asdict(intent) for intent in intents]}
 
     def _set_home(self, call: Call) -> Result:

@@ -44,7 +44,9 @@ class NameRepair:
             for item in items:
                 for name in (item.name, *item.aliases):
                     if len(key := sounds(name)) >= 4:
-                        means.setdefault(key, set()).add(f"{kind}:{item.name}" if kind == "device" else f"{kind}:{item.id}")
+                        means.setdefault(key, set()).add(
+                            f"{kind}:{item.name}" if kind == "device" else f"{kind}:{item.id}"
+                        )
                         shown.setdefault(key, name)
         self._targets = {key: _Target(shown[key], frozenset(found)) for key, found in means.items()}
         self._keys = list(self._targets)
@@ -76,7 +78,9 @@ class NameRepair:
         if not found or found[0][1] < needed or _DIGITS.findall(said) != _DIGITS.findall(found[0][0]):
             return None
         target = self._targets[found[0][0]]
-        if any(score > found[0][1] - LEAD and not self._targets[key].means <= target.means for key, score, _ in found[1:]):
+        if any(
+            score > found[0][1] - LEAD and not self._targets[key].means <= target.means for key, score, _ in found[1:]
+        ):
             return None
         return found[0][1], target.name
 

@@ -118,6 +118,13 @@ class RemoteIntents:
         reply = await self._worker.call("intents.recognize", data, priority=priority)
         return tuple(_intent(fields) for fields in reply.data["intents"])
 
+    async def complete(
+        self, calls: Sequence[IntentCall], language: str, area: str | None = None
+    ) -> tuple[IntentCall, ...]:
+        data = {"intents": [dataclasses.asdict(call) for call in calls], "language": language, "area": area}
+        reply = await self._worker.call("intents.complete", data)
+        return tuple(_intent(fields) for fields in reply.data["intents"])
+
     async def set_home(self, home: Mapping[str, Any]) -> None:
         """Use these rooms and devices from now on, also after a restart."""
         await _set_home(self._worker, home)

@@ -1,0 +1,462 @@
+"""The conversation: what was said becomes intents, an answer, or the honest word that it was not understood.
+
+Rules first, then the language model. Who executes is decided here and nowhere else: a client such as Home Assistant
+gets every matched intent back and nothing is done; for a satellite that this server drives, what the server can do
+itself is done, and the rest goes to an `Executor`, which says so when it can't.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from wyoming_superwhisper import phrases, replies
+from wyoming_superwhisper.conversation import Conversation, Conversations
+from wyoming_superwhisper.engines.base import (
+    AnswerRequest,
+    IntentCall,
+    IntentRecognizer,
+    LanguageModel,
+    Priority,
+    RecognizeRequest,
+)
+from wyoming_superwhisper.errors import Busy, EngineLost, SuperwhisperError
+from wyoming_superwhisper.home import Home, domain_of
+from wyoming_superwhisper.intents_text import language_of, plain
+from wyoming_superwhisper.timers import NoSuchTimer, SeveralTimers, Timer, Timers, TooManyTimers
+
+logger = logging.getLogger(__name__)
+
+
+# --- what comes in ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A sentence, and what is known of who said it."""
+
+    text: str
+    language: str | None = None
+    """Language tag of the request; None: found from the text."""
+    conversation: str = ""
+    """Conversation id; "": nothing is remembered."""
+    speakers: tuple[str, ...] = ()
+    """Satellite id, device id, satellite name: what tells the room, the best first."""
+    area: str | None = None
+    """Id or name of the area, where the request says it."""
+    execute: bool = False
+    """True for satellites that this server drives, `run-pipeline` and `ask`; False for any other client."""
+    satellite: str = ""
+    """Whose timers these are; "": the first of `speakers`."""
+
+    @property
+    def owner(self) -> str:
+        """The satellite that timers belong to."""
+        return self.satellite or next((name for name in self.speakers if name), "") or self.conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What the rules make of a sentence. Nothing has happened yet: a guess may be thrown away."""
+
+    language: str
+    calls: tuple[IntentCall, ...] = ()
+    failed: SuperwhisperError | None = None
+    """Why the rules could not be asked."""
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Intents:
+    """Intents for the client to execute. Nothing was done here."""
+
+    calls: tuple[IntentCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A piece of an answer that is handled; the pieces together are the whole text."""
+
+    text: str
+    action: Literal["", "stop"] = ""
+    """What a satellite should do besides speaking: "stop" ends playback and ringing."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotHandled:
+    """Understood, but not done; the text says why."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotRecognized:
+    """Not understood."""
+
+    text: str
+
+
+Part = Intents | Answer | NotHandled | NotRecognized
+"""One of: a single `Intents`; one or more `Answer`; a single `NotHandled`; a single `NotRecognized`."""
+
+
+# --- who does what we can't ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """What became of an intent."""
+
+    text: str
+    """What to say of it."""
+    done: bool
+
+
+class Executor(Protocol):
+    """Executes the intents of satellites that we drive and that we can't execute ourselves."""
+
+    async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
+        """Execute one intent. Says honestly what came of it; raises nothing but cancellation."""
+
+
+class NobodyExecutes:
+    """There is no Home Assistant: nothing is done, and that is said."""
+
+    async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
+        target = str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or "")
+        return Executed(
+            phrases.say("unreachable", language, target=target or phrases.say("your_devices", language)), False
+        )
+
+
+# --- the assistant ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One sentence on its way to its answer."""
+
+    said: Said
+    language: str
+    area: str | None
+    conversation: Conversation
+    spoken: list[str] = field(default_factory=list)
+
+
+class Assistant:
+    """Understands and answers, for every client. One per server."""
+
+    def __init__(
+        self,
+        intents: IntentRecognizer,
+        llm: LanguageModel | None,
+        home: Home,
+        *,
+        languages: Sequence[str] = ("fr", "en", "es"),
+        default_language: str = "fr",
+        guess_language: Callable[[str, Sequence[str], str], str] | None = None,
+        forget_s: float = 300.0,
+        executor: Executor | None = None,
+        timers: Timers | None = None,
+        conversations: Conversations | None = None,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        self.home = home
+        self.timers = timers or Timers()
+        self.conversations = conversations or Conversations(forget_s)
+        self._intents = intents
+        self._llm = llm
+        self._languages = tuple(dict.fromkeys(language_of(tag) for tag in languages))
+        self._default_language = language_of(default_language)
+        self._guess_language = guess_language
+        self._executor = executor or NobodyExecutes()
+        self._now = now
+        self._own: dict[str, Callable[[IntentCall, _Turn], str]] = {
+            "HassCancelAllTimers": self._cancel_all_timers,
+            "HassCancelTimer": self._cancel_timer,
+            "HassDecreaseTimer": self._decrease_timer,
+            "HassGetCurrentDate": self._date,
+            "HassGetCurrentTime": self._time,
+            "HassIncreaseTimer": self._increase_timer,
+            "HassNevermind": self._nevermind,
+            "HassPauseTimer": self._pause_timer,
+            "HassRespond": self._nevermind,
+            "HassStartTimer": self._start_timer,
+            "HassTimerStatus": self._timer_status,
+            "HassUnpauseTimer": self._unpause_timer,
+        }
+
+    def language(self, said: Said) -> str:
+        """The base code of the language of a sentence: of the request, else of the text, else the house's."""
+        if said.language and said.language.lower() != "auto":
+            return language_of(said.language)
+        if self._guess_language is not None and self._languages:
+            return self._guess_language(said.text, self._languages, self._default_language)
+        return self._default_language
+
+    def area(self, said: Said) -> str | None:
+        """The id of the area that a sentence was said in, if it is known."""
+        return self.home.area_of(said.area, *said.speakers, said.satellite)
+
+    async def understand(self, said: Said, priority: Priority = Priority.GUESS) -> Understood:
+        """What the rules make of a sentence, with no effect at all; give it to `respond` once the guess holds."""
+        language = self.language(said)
+        if not _has_words(said.text):
+            return Understood(language)
+        previous = self.conversations.peek(said.conversation).last_intents if said.conversation else ()
+        request = RecognizeRequest(said.text, said.language or language, self.area(said), previous)
+        try:
+            return Understood(language, tuple(await self._intents.recognize(request, priority)))
+        except SuperwhisperError as error:
+            logger.warning("Rules could not be asked: %s", error)
+            return Understood(language, failed=error)
+
+    async def respond(self, said: Said, understood: Understood | None = None) -> AsyncIterator[Part]:
+        """Answer a sentence, in parts as they come. Close the iterator to drop the work.
+
+        Raises what the engines raise only where no honest sentence can be said instead.
+        """
+        turn = _Turn(said, self.language(said), self.area(said), self.conversations.get(said.conversation))
+        if (part := self._at_once(turn)) is not None:
+            yield part
+            return
+        if understood is None:
+            understood = await self.understand(said, Priority.FINAL)
+        calls = self._confirmed(turn) or understood.calls
+        if calls and not (self._chat(calls) and said.execute):
+            parts = self._act(turn, calls)
+        elif self._llm is None:
+            parts = self._without_model(turn, understood)
+        else:
+            parts = self._ask(turn, understood, self._llm)
+        async with _closing(parts):
+            async for part in parts:
+                yield part
+
+    # --- rules
+
+    def _at_once(self, turn: _Turn) -> Part | None:
+        """What needs no engine: silence, stop, repeat, and a no to a question of ours."""
+        words, conversation = plain(turn.said.text), turn.conversation
+        if not _has_words(words):
+            return NotRecognized(phrases.say("not_understood", turn.language))
+        if phrases.is_said("stop", words, turn.language):
+            conversation.to_confirm = ()
+            return Answer(phrases.say("stopped", turn.language), action="stop")
+        if phrases.is_said("repeat", words, turn.language):
+            return Answer(conversation.last_reply or phrases.say("nothing_said", turn.language))
+        if conversation.to_confirm and phrases.is_said("no", words, turn.language):
+            conversation.to_confirm = ()
+            return Answer(phrases.say("dropped", turn.language))
+        return None
+
+    def _confirmed(self, turn: _Turn) -> tuple[IntentCall, ...]:
+        """What was asked about and is now confirmed; anything but a yes drops the question."""
+        calls, turn.conversation.to_confirm = turn.conversation.to_confirm, ()
+        return calls if calls and phrases.is_said("yes", plain(turn.said.text), turn.language) else ()
+
+    def _chat(self, calls: Sequence[IntentCall]) -> bool:
+        """Whether this is small talk that a language model does better than a pack made for Home Assistant."""
+        return self._llm is not None and all(call.name == "HassRespond" for call in calls)
+
+    async def _act(self, turn: _Turn, calls: tuple[IntentCall, ...]) -> AsyncIterator[Part]:
+        if not turn.said.execute:
+            turn.conversation.add(turn.said.text, _sentences(call.text for call in calls), calls)
+            yield Intents(calls)
+            return
+        results = [await self._execute(call, turn) for call in calls]
+        text = _sentences(result.text for result in results)
+        turn.conversation.add(turn.said.text, text, calls)
+        yield Answer(text) if all(result.done for result in results) else NotHandled(text)
+
+    async def _execute(self, call: IntentCall, turn: _Turn) -> Executed:
+        if (own := self._own.get(call.name)) is None or "conversation_command" in call.slots:
+            return await self._executor.execute(call, turn.said, turn.language, turn.area)
+        try:
+            return Executed(own(call, turn), True)
+        except _CANNOT as error:
+            key = next(key for kind, key in _WHY_NOT.items() if isinstance(error, kind))
+            return Executed(phrases.say(key, turn.language), False)
+
+    # --- language model
+
+    async def _without_model(self, turn: _Turn, understood: Understood) -> AsyncIterator[Part]:
+        if understood.failed is not None:
+            raise understood.failed
+        yield NotRecognized(phrases.say("not_understood", turn.language))
+
+    async def _ask(self, turn: _Turn, understood: Understood, llm: LanguageModel) -> AsyncIterator[Part]:
+        said, text = turn.said, ""
+        request = AnswerRequest(
+            text=said.text,
+            language=turn.language,
+            conversation=said.conversation,
+            history=tuple(turn.conversation.exchanges),
+            area=turn.area,
+            now=self._now().isoformat(sep=" ", timespec="minutes"),
+        )
+        try:
+            async with _closing(llm.answer(request)) as answer:
+                async for part in answer:
+                    if part.intents and not text:
+                        async for done in self._chosen(turn, part.intents):
+                            yield done
+                        return
+                    if part.text:
+                        text += part.text
+                        yield Answer(part.text)
+        except EngineLost:
+            raise  # a client must learn that its request died, and may ask again at once
+        except SuperwhisperError as error:
+            logger.warning("The language model did not answer: %s", error)
+            yield self._excuse(turn, understood, error, text)
+            return
+        if text.strip():
+            turn.conversation.add(said.text, text)
+        else:
+            yield NotRecognized(phrases.say("not_understood", turn.language))
+
+    async def _chosen(self, turn: _Turn, chosen: tuple[IntentCall, ...]) -> AsyncIterator[Part]:
+        """Act on what the model chose; what opens the house waits for a yes."""
+        calls = await self._completed(turn, chosen)
+        if target := self._sensitive(calls):
+            question = phrases.say("confirm", turn.language, target=target)
+            turn.conversation.add(turn.said.text, question)
+            turn.conversation.to_confirm = calls if turn.said.conversation else ()
+            yield Answer(question)
+            return
+        async for part in self._act(turn, calls):
+            yield part
+
+    async def _completed(self, turn: _Turn, calls: tuple[IntentCall, ...]) -> tuple[IntentCall, ...]:
+        try:
+            return await self._intents.complete(calls, turn.language, turn.area)
+        except SuperwhisperError as error:
+            logger.warning("Replies could not be asked for: %s", error)
+            return tuple(replace(call, text=call.text or phrases.say("done", turn.language)) for call in calls)
+
+    def _sensitive(self, calls: Sequence[IntentCall]) -> str:
+        """What a model's calls would open or disarm, by name; "": nothing of that kind."""
+        for call in calls:
+            slots = call.slots
+            named = self.home.devices_named(str(slots.get("name", "")))
+            domains = {domain_of(device.id) for device in named} | {slots.get("domain")}
+            doors = "cover" in domains and any(_DOORS & _letters(device.name, device.id) for device in named)
+            if domains & _GUARDED or doors or _classes(slots) & _GUARDED_CLASSES:
+                return str(slots.get("name") or slots.get("area") or slots.get("device_class") or slots.get("domain"))
+        return ""
+
+    def _excuse(self, turn: _Turn, understood: Understood, error: SuperwhisperError, text: str) -> Part:
+        if text:
+            return Answer(" " + phrases.say("answer_broke_off", turn.language))
+        if understood.failed is not None:
+            return NotHandled(phrases.say("failed", turn.language))
+        return NotHandled(phrases.say("busy" if isinstance(error, Busy) else "no_answer", turn.language))
+
+    # --- what we can do ourselves; each returns what to say
+
+    def _time(self, call: IntentCall, turn: _Turn) -> str:
+        return _say(call, time=self._now().time())
+
+    def _date(self, call: IntentCall, turn: _Turn) -> str:
+        return _say(call, date=self._now().date())
+
+    def _nevermind(self, call: IntentCall, turn: _Turn) -> str:
+        return _say(call)
+
+    def _start_timer(self, call: IntentCall, turn: _Turn) -> str:
+        area = self.home.areas[turn.area].name if turn.area in self.home.areas else ""
+        self.timers.start(turn.said.owner, call.slots, turn.language, area)
+        return _say(call)
+
+    def _cancel_timer(self, call: IntentCall, turn: _Turn) -> str:
+        self.timers.cancel(self._timer(call, turn))
+        return _say(call)
+
+    def _cancel_all_timers(self, call: IntentCall, turn: _Turn) -> str:
+        return _say(call, canceled=self.timers.cancel_all(turn.said.owner, call.slots))
+
+    def _increase_timer(self, call: IntentCall, turn: _Turn) -> str:
+        self.timers.add(self._timer(call, turn), call.slots)
+        return _say(call)
+
+    def _decrease_timer(self, call: IntentCall, turn: _Turn) -> str:
+        self.timers.add(self._timer(call, turn), call.slots, sign=-1)
+        return _say(call)
+
+    def _pause_timer(self, call: IntentCall, turn: _Turn) -> str:
+        self.timers.pause(self._timer(call, turn, active=True))
+        return _say(call)
+
+    def _unpause_timer(self, call: IntentCall, turn: _Turn) -> str:
+        self.timers.unpause(self._timer(call, turn, active=False))
+        return _say(call)
+
+    def _timer_status(self, call: IntentCall, turn: _Turn) -> str:
+        return _say(call, timers=self.timers.status(self.timers.matching(turn.said.owner, call.slots)))
+
+    def _timer(self, call: IntentCall, turn: _Turn, active: bool | None = None) -> Timer:
+        return self.timers.find(turn.said.owner, call.slots, active)
+
+
+_WHY_NOT: dict[type[Exception], str] = {
+    NoSuchTimer: "timer_not_found",
+    SeveralTimers: "multiple_timers",
+    TooManyTimers: "too_many_timers",
+    ValueError: "no_time_given",
+}
+_CANNOT = tuple(_WHY_NOT)
+
+_GUARDED = frozenset({"lock", "alarm_control_panel", "valve"})
+"""Kinds of device that a model's guess never moves without a yes."""
+
+_GUARDED_CLASSES = frozenset({"garage", "gate", "door"})
+_DOORS = frozenset({"garage", "portail", "gate", "porte", "door", "puerta", "portón"})
+
+
+def _say(call: IntentCall, **known: Any) -> str:
+    """The pack's reply, completed with what was found out here."""
+    if not call.template:
+        return call.text
+    return replies.render(call.template, {**call.slots, **known}) or ""
+
+
+def _sentences(texts: Any) -> str:
+    """Several replies as one text."""
+    found = [text.strip() for text in texts if text.strip()]
+    if len(found) < 2:
+        return "".join(found)
+    return " ".join(text if text[-1] in ".!?…" else f"{text}." for text in found)
+
+
+def _has_words(text: str) -> bool:
+    return any(char.isalnum() for char in text)
+
+
+def _classes(slots: Any) -> frozenset[str]:
+    value = slots.get("device_class") or ()
+    return frozenset((value,) if isinstance(value, str) else value)
+
+
+def _letters(*names: str) -> frozenset[str]:
+    return frozenset("".join(char if char.isalpha() else " " for char in " ".join(names).casefold()).split())
+
+
+class _closing:  # noqa: N801  # reads as contextlib's own
+    """`aclosing` for an iterator that may have nothing to close."""
+
+    def __init__(self, iterator: AsyncIterator[Any]) -> None:
+        self._iterator = iterator
+
+    async def __aenter__(self) -> AsyncIterator[Any]:
+        return self._iterator
+
+    async def __aexit__(self, *_: object) -> None:
+        close: Callable[[], Awaitable[None]] | None = getattr(self._iterator, "aclose", None)
+        if close is not None:
+            await close()
