@@ -125,6 +125,13 @@ class Connection:
 
     async def receive(self, answer_s: float | None = None) -> Event:
         """The next event. Raises `Disconnected`, `Timeout`, and what an `error` event stands for."""
+        event = await self.receive_any(answer_s)
+        if Error.is_type(event.type):
+            raise error_of(event)
+        return event
+
+    async def receive_any(self, answer_s: float | None = None) -> Event:
+        """The next event, an `error` too. Raises `Disconnected`, `Timeout`."""
         limit_s = self._answer_s if answer_s is None else answer_s
         try:
             async with asyncio.timeout(limit_s):
@@ -133,8 +140,6 @@ class Connection:
             raise Timeout(f"{self.uri} has not answered within {limit_s:g} s") from error
         except OSError as error:
             raise Disconnected(f"{self.uri} closed the connection") from error
-        if Error.is_type(event.type):
-            raise error_of(event)
         return event
 
     async def close(self) -> None:

@@ -20,7 +20,7 @@ class LinkSettings:
     connect_s: float = 5.0
     """Time for one attempt to connect, in seconds."""
     ping_s: float = 2.0
-    """Pause between two pings while the link is quiet, in seconds; 0: no pings."""
+    """Pause between two pings, in seconds."""
     lost_s: float = 6.0
     """A server that has sent nothing for this long is lost, in seconds."""
     answer_s: float = 60.0

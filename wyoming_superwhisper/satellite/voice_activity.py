@@ -1,0 +1,94 @@
+"""Knows when somebody speaks and when the utterance is over, on the satellite itself (pymicro-vad, or loudness)."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol
+
+import numpy as np
+
+from wyoming_superwhisper.audio import SPEECH
+
+FRAME_S = 0.01
+"""Length of the frames that are judged, in seconds."""
+SPEECH_ABOVE = 0.6
+"""Probability from which on a frame counts as speech."""
+SILENCE_BELOW = 0.3
+"""Probability below which a frame counts as silence; between the two it counts as what came before."""
+BEGINS_AFTER_S = 0.15
+"""Speech in a row that makes the beginning of an utterance, in seconds."""
+
+_FRAME_BYTES = SPEECH.bytes_of(FRAME_S)
+
+
+class Judge(Protocol):
+    """Tells how likely it is that a frame of 10 ms is speech."""
+
+    def process_10ms(self, audio: bytes) -> float:
+        """Probability from 0 to 1; negative while it has not heard enough to tell."""
+
+
+class Utterance:
+    """Follows one utterance: whether it has begun, and whether it is over."""
+
+    def __init__(self, silence_s: float, judge: Judge | None = None) -> None:
+        """`silence_s`: silence after speech that ends the utterance."""
+        self.begun = False
+        """Whether somebody has spoken."""
+        self.over = False
+        """Whether somebody has spoken and then been silent long enough."""
+        self._silence_s = silence_s
+        self._judge = judge or make_judge()
+        self._rest = b""
+        self._speaking = False
+        self._speech_s = 0.0
+        self._quiet_s = 0.0
+
+    def feed(self, audio: bytes) -> None:
+        """Take the next audio, 16 kHz mono."""
+        audio = self._rest + audio
+        whole = len(audio) - len(audio) % _FRAME_BYTES
+        self._rest = audio[whole:]
+        for at in range(0, whole, _FRAME_BYTES):
+            self._take(self._judge.process_10ms(audio[at : at + _FRAME_BYTES]))
+
+    def _take(self, probability: float) -> None:
+        if probability >= SPEECH_ABOVE:
+            self._speaking = True
+        elif probability < SILENCE_BELOW:
+            self._speaking = False
+        self._speech_s = self._speech_s + FRAME_S if self._speaking else 0.0
+        self._quiet_s = 0.0 if self._speaking else self._quiet_s + FRAME_S
+        # Half a frame of tolerance: sums of 0.01 are not exact.
+        self.begun = self.begun or self._speech_s > BEGINS_AFTER_S - FRAME_S / 2
+        self.over = self.over or (self.begun and self._quiet_s > self._silence_s - FRAME_S / 2)
+
+
+def make_judge() -> Judge:
+    """pymicro-vad where there is a build of it, else loudness."""
+    try:
+        judge: Judge = importlib.import_module("pymicro_vad").MicroVad()
+    except (ImportError, OSError):  # there is none for Windows
+        return LoudnessJudge()
+    return judge
+
+
+class LoudnessJudge:
+    """Takes for speech what is much louder than the quietest of late."""
+
+    ABOVE_FLOOR = 4.0
+    """Factor over the noise floor (12 dB)."""
+    LEAST_RMS = 120.0
+    """What is quieter than this is never speech (16-bit units)."""
+    FLOOR_RISES = 1.002
+    """The floor follows louder noise by this factor a frame: twice as loud after 3.5 s."""
+
+    def __init__(self) -> None:
+        self._floor = 0.0
+
+    def process_10ms(self, audio: bytes) -> float:
+        """See `Judge`."""
+        samples = np.frombuffer(audio, "<i2").astype(np.float32)
+        rms = float(np.sqrt(np.mean(samples**2)))
+        self._floor = max(1.0, min(rms, self._floor * self.FLOOR_RISES) if self._floor else rms)
+        return 1.0 if rms > max(self._floor * self.ABOVE_FLOOR, self.LEAST_RMS) else 0.0
