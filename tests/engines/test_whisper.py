@@ -113,8 +113,7 @@ def plain(folder: Path) -> Plain:
     return Plain(folder)
 
 
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize(("seed", "language"), [(0, "fr"), (1, "en"), (2, "fr")])
 @pytest.mark.parametrize("names", [(), NAMES])
 def test_tokens_are_those_of_generate(engine, plain, seed, language, names):
     audio = sound(seed, 1 + seed)
@@ -123,21 +122,19 @@ def test_tokens_are_those_of_generate(engine, plain, seed, language, names):
     assert result["language"] == language
 
 
-@pytest.mark.parametrize("dtype_seed", [3, 7])
 @pytest.mark.parametrize(
     "options",
     [
         {"suppress": [6, 306, 62], "begin_suppress": [288, 320]},
         {"max_length": 12},
-        {"max_length": 96, "positions": 64},
-        {"suppress": [6], "max_length": 448, "positions": 128},
-        {"spread": 0.6},
+        {"max_length": 70, "positions": 64},
+        {"suppress": [6], "max_length": 448, "positions": 80},
     ],
 )
-def test_tokens_are_those_of_generate_for_other_checkpoints(tmp_path, options, dtype_seed):
-    folder = make_checkpoint(tmp_path, seed=dtype_seed, **options)
+def test_tokens_are_those_of_generate_for_other_checkpoints(tmp_path, options):
+    folder = make_checkpoint(tmp_path, seed=3, **options)
     engine, plain = open_engine(folder), Plain(folder)
-    audios = [sound(seed) for seed in range(3)]
+    audios = [sound(seed) for seed in range(2)]
     results = run(engine, *[RecordedCall(audio) for audio in audios], RecordedCall(audios[0], names=("Salon",)))
     expected = [plain.generate(audio) for audio in audios] + [plain.generate(audios[0], names=("Salon",))]
     assert [result["tokens"] for result in results] == expected
@@ -155,9 +152,9 @@ def test_a_mixed_batch_is_each_by_itself(engine, plain):
 
 def test_rows_that_end_early_leave_the_others_as_they_are(tmp_path):
     # The end token is made to look like one that is often said: rows end at different lengths, and the batch shrinks.
-    folder = make_checkpoint(tmp_path, seed=5, max_length=60)
+    folder = make_checkpoint(tmp_path, seed=5, max_length=30)
     engine, plain = open_engine(folder), Plain(folder)
-    audios = [sound(seed, 1.5) for seed in range(40, 52)]
+    audios = [sound(seed, 1.5) for seed in range(40, 48)]
     said = [token for audio in audios for token in plain.generate(audio)[3:]]
     often = max(set(said), key=said.count)
     end = plain.model.generation_config.eos_token_id
