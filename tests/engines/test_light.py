@@ -44,6 +44,9 @@ class RuleBook:
         self.asked.append((text, language, area, previous))
         return [IntentCall("HassTurnOn", {"area": "Salon"}, "D'accord.")]
 
+    def complete(self, calls, language, area):
+        return [IntentCall(call.name, {**call.slots, "preferred_area_id": area}, language) for call in calls]
+
     def set_home(self, home):
         self.home = home
 
@@ -111,6 +114,24 @@ def test_intents(engine):
         "intents": [{"name": "HassTurnOn", "slots": {"area": "Salon"}, "text": "D'accord.", "template": ""}]
     }
     assert engine._intents.asked == [("allume", "fr", "salon", (IntentCall("HassTurnOff", {"area": "Salon"}, "ok"),))]
+
+
+def test_intents_that_a_model_chose_get_their_replies(engine):
+    chosen = [{"name": "HassTurnOn", "slots": {"name": "Lampe"}}]
+    result = ask(engine, "intents.complete", intents=chosen, language="fr", area="salon")
+    slots = {"name": "Lampe", "preferred_area_id": "salon"}
+    assert result == {"intents": [{"name": "HassTurnOn", "slots": slots, "text": "fr", "template": ""}]}
+
+
+def test_a_stream_that_nobody_learnt_of_is_forgotten(engine):
+    class Cancelled(RecordedCall):
+        def done(self, data=None, payload=b""):
+            super().done(data)
+            self.cancelled = True
+
+    engine.admit(Cancelled("voice.open"))
+    engine.step()
+    assert not engine._streams
 
 
 def test_names_can_be_replaced(engine):

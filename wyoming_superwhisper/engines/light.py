@@ -59,6 +59,7 @@ class LightEngine:
             "wake.close": self._close,
             "intents.recognize": self._recognize,
             "intents.complete": self._complete,
+            "intents.complete": self._complete,
             "home": self._set_home,
         }
 
@@ -95,6 +96,8 @@ class LightEngine:
             call.fail(error)
         else:
             call.done(result)
+            if call.cancelled and call.method.endswith(".open"):  # nobody may have learnt of this stream
+                self._forget(result["stream"])
 
     def _open_voice(self, call: Call) -> Result:
         return {"stream": self._keep(SileroVoice(self._detectors))}
@@ -121,19 +124,21 @@ class LightEngine:
         return {}
 
     def _recognize(self, call: Call) -> Result:
-        if self._intents is None:
-            raise errors.EngineUnavailable("intents are not loaded")
         data = call.data
-        previous = tuple(IntentCall(**intent) for intent in data.get("previous") or ())
-        intents = self._intents.recognize(data["text"], data["language"], data.get("area"), previous)
+        intents = self._loaded_intents().recognize(
+            data["text"], data["language"], data.get("area"), _intents(data.get("previous"))
+        )
         return {"intents": [asdict(intent) for intent in intents]}
 
     def _complete(self, call: Call) -> Result:
+        data = call.data
+        intents = self._loaded_intents().complete(_intents(data["intents"]), data["language"], data.get("area"))
+        return {"intents": [asdict(intent) for intent in intents]}
+
+    def _loaded_intents(self) -> Any:
         if self._intents is None:
             raise errors.EngineUnavailable("intents are not loaded")
-        calls = [IntentCall(**intent) for intent in call.data["intents"]]
-        intents = self._intents.complete(calls, call.data["language"], call.data.get("area"))
-        return {"intents": [asdict(intent) for intent in intents]}
+        return self._intents
 
     def _set_home(self, call: Call) -> Result:
         if self._intents is not None:
@@ -164,6 +169,10 @@ class LightEngine:
         opened = self._streams.pop(number, None)
         if opened is not None and isinstance(opened.stream, SileroVoice):
             opened.stream.close()
+
+
+def _intents(listed: Any) -> tuple[IntentCall, ...]:
+    return tuple(IntentCall(**intent) for intent in listed or ())
 
 
 def _load_intents(configuration: Mapping[str, Any]) -> Any:
