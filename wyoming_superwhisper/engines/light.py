@@ -59,7 +59,6 @@ class LightEngine:
             "wake.close": self._close,
             "intents.recognize": self._recognize,
             "intents.complete": self._complete,
-            "intents.complete": self._complete,
             "home": self._set_home,
         }
 
