@@ -8,22 +8,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from wyoming_superwhisper.config import checks
+from wyoming_superwhisper.config.checks import at_least, between
 from wyoming_superwhisper.config.settings import LogSettings
+
+_RATE = {checks.KEY: checks.Check("0, or 8000 to 48000", lambda value: value == 0 or 8_000 <= value <= 48_000)}
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
     """The link to the server."""
 
-    uri: str = "auto"
+    uri: str = field(default="auto", metadata=checks.DIAL_URI_OR_AUTO)
     """Server to dial: tcp://HOST:PORT, unix://PATH, or auto: the first one found on the local network."""
-    connect_s: float = 5.0
+    connect_s: float = field(default=5.0, metadata=at_least(0.1))
     """Time for one attempt to connect, in seconds."""
-    ping_s: float = 2.0
+    ping_s: float = field(default=2.0, metadata=at_least(0.1))
     """Pause between two pings, in seconds."""
-    lost_s: float = 6.0
+    lost_s: float = field(default=6.0, metadata=at_least(0.1))
     """A server that has sent nothing for this long is lost, in seconds."""
-    answer_s: float = 60.0
+    answer_s: float = field(default=60.0, metadata=at_least(1))
     """Longest wait for an answer once the utterance has ended, in seconds."""
 
 
@@ -33,13 +37,13 @@ class MicSettings:
 
     device: str = "default"
     """default, part of a device's name or its index, pulse, arecord, a WAV file, or command:LINE that writes s16le."""
-    rate: int = 0
+    rate: int = field(default=0, metadata=_RATE)
     """Sample rate in Hz; 0: what the device prefers (a command: 16000)."""
-    channels: int = 1
+    channels: int = field(default=1, metadata=between(1, 32))
     """Channels that are opened."""
-    channel: int = 0
+    channel: int = field(default=0, metadata=at_least(0))
     """The channel that is listened to, counted from 0."""
-    buffer_s: float = 10.0
+    buffer_s: float = field(default=10.0, metadata=at_least(1))
     """Audio kept while nobody takes it; beyond that the oldest is dropped, in seconds."""
 
 
@@ -48,14 +52,14 @@ class SndSettings:
     """The loudspeaker."""
 
     device: str = "default"
-    """default, part of a device's name or its index, pulse, aplay, a WAV file, command:LINE that reads s16le, or off."""
-    rate: int = 0
+    """default, part of a device's name or its index, pulse, aplay, a WAV file, command:LINE that reads s16le, off."""
+    rate: int = field(default=0, metadata=_RATE)
     """Sample rate in Hz; 0: what the device prefers (a command or file: 22050)."""
-    channels: int = 1
+    channels: int = field(default=1, metadata=between(1, 2))
     """Channels of the device; speech is played on all of them."""
-    volume: float = 1.0
+    volume: float = field(default=1.0, metadata=between(0, 10))
     """Factor on the loudness; 1.0: as the voice was made."""
-    lead_in_s: float = 0.1
+    lead_in_s: float = field(default=0.1, metadata=between(0, 5))
     """Silence played before a reply, so that a device waking up clips nothing, in seconds."""
 
 
@@ -65,9 +69,9 @@ class WakeWordSettings:
 
     words: tuple[str, ...] = ()
     """Wake words to listen for (okay_nabu, hey_jarvis, alexa, hey_mycroft); empty: push to talk."""
-    refractory_s: float = 2.0
+    refractory_s: float = field(default=2.0, metadata=at_least(0))
     """After a detection the same word is not heard again for this long, in seconds."""
-    pre_roll_s: float = 0.3
+    pre_roll_s: float = field(default=0.3, metadata=between(0, 10))
     """Audio from before the moment of detection that is sent too, in seconds."""
 
 
@@ -77,11 +81,11 @@ class TurnSettings:
 
     end: Literal["auto", "server", "local"] = "auto"
     """Who ends an utterance: the server, this satellite's voice activity, or auto: whichever is first."""
-    silence_s: float = 0.8
+    silence_s: float = field(default=0.8, metadata=between(0.1, 10))
     """Silence after speech that ends the utterance here, in seconds."""
-    no_speech_s: float = 5.0
+    no_speech_s: float = field(default=5.0, metadata=at_least(0.5))
     """A turn in which nobody speaks is given up after this long, in seconds."""
-    longest_s: float = 20.0
+    longest_s: float = field(default=20.0, metadata=between(1, 600))
     """Longest utterance, in seconds."""
     repeat: bool = False
     """Start the next turn by itself when one is over (without a wake word)."""

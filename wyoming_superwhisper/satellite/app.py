@@ -37,6 +37,9 @@ def run(settings: SatelliteSettings) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
+    except SuperwhisperError as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:  # where there are no signal handlers (Windows)
         return 0
 
@@ -136,10 +139,13 @@ class Satellite:
 
     async def _next_start(self) -> Start | None:
         """Wait for what begins the next turn; None: the microphone has ended, there will be no more."""
-        if self._settings.turn.repeat or (self._microphone.finite and self._wake_word is None):
+        if self._microphone.finite and self._wake_word is None:
+            return Start()
+        if self._settings.turn.repeat:
+            self._microphone.keep_last(0.0)
             return Start()
         self._button.forget()
-        waits = [
+        waits: list[asyncio.Task[Start | None]] = [
             asyncio.create_task(self._button_pressed(), name="wait for the button"),
             asyncio.create_task(self._announcements(), name="wait for announcements"),
         ]
@@ -153,7 +159,7 @@ class Satellite:
             await asyncio.gather(*waits, return_exceptions=True)
         return done.pop().result()
 
-    async def _button_pressed(self) -> Start:
+    async def _button_pressed(self) -> Start | None:
         await self._button.pressed()
         self._microphone.keep_last(self._settings.wake.pre_roll_s)
         return Start()
@@ -168,7 +174,7 @@ class Satellite:
                 return Start(name, wake_word.pre_roll)
         return None
 
-    async def _announcements(self) -> Start:
+    async def _announcements(self) -> Start | None:
         """Play what the server sends between turns."""
         while True:
             try:
