@@ -28,6 +28,8 @@ class SpokenLanguage:
     """Prepositions and articles before a name."""
     lights: str = r"(?!)"
     """The plain word for lights."""
+    no_media: str = r"(?!)"
+    """How free text begins that is no title to play, whatever a pack says."""
     pronouns: tuple[tuple[str, str], ...] = ()
     """Patterns with a pronoun → the same sentence with {target} in its place."""
     phrases: dict[str, str] = field(default_factory=dict)
@@ -59,6 +61,11 @@ def parts(text: str, language: str) -> list[tuple[str, str]]:
     found = [("", pieces[0].strip())]
     found += [(pieces[i].strip(), pieces[i + 1].strip()) for i in range(1, len(pieces) - 1, 2)]
     return [(join, piece) for join, piece in found if piece]
+
+
+def is_no_title(text: str, language: str) -> bool:
+    """Whether free text is no title to play: a lamp, an alarm."""
+    return bool(_compiled(language_of(language)).no_media.match(text))
 
 
 def spoken_language(language: str) -> SpokenLanguage:
@@ -134,6 +141,8 @@ _FR = SpokenLanguage(
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
+    no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?|lumières?|lampes?"
+    r"|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?|fenêtres?)(?!\w)",
     pronouns=(
         (r"^(\w+)-(?:la|le|les)\b(.*)$", r"\1 {target}\2"),
         (r"^(?:l'|les |la |le )(\w+(?:er|ir|re))\b(.*)$", r"\1 {target}\2"),
@@ -201,6 +210,7 @@ _EN = SpokenLanguage(
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
     lights=r"(?:lights?|lamps?|lighting)",
+    no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
     pronouns=((r"^(.*\b)(?:it|them|that|those)\b(.*)$", r"\1{target}\2"),),
     phrases={
         "light": "the {area} lights",
@@ -289,6 +299,7 @@ class _Rules:
     polite_end: re.Pattern[str]
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
     joins: re.Pattern[str]
+    no_media: re.Pattern[str]
 
 
 def _rules(spoken: SpokenLanguage) -> _Rules:
@@ -298,6 +309,7 @@ def _rules(spoken: SpokenLanguage) -> _Rules:
         polite_end=re.compile(rf"[\s,]*(?<!\w)(?:{polite})$", re.IGNORECASE),
         rewrites=tuple((re.compile(pattern, re.IGNORECASE), new) for pattern, new in spoken.rewrites),
         joins=re.compile(f"({spoken.joins})", re.IGNORECASE),
+        no_media=re.compile(spoken.no_media, re.IGNORECASE),
     )
 
 

@@ -7,6 +7,7 @@ sentence, what points back to the last command, and names that were misheard.
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import importlib.resources
 import logging
@@ -17,7 +18,7 @@ from typing import Any
 
 import home_assistant_intents
 import yaml
-from hassil.intents import Intents, SlotList, TextSlotList
+from hassil.intents import Intents, RangeSlotList, SlotList, TextSlotList
 from hassil.recognize import RecognizeResult, recognize_best
 from hassil.util import remove_punctuation
 
@@ -27,7 +28,7 @@ from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.engines.follow_ups import FollowUps
 from wyoming_superwhisper.engines.misheard import NameRepair
 from wyoming_superwhisper.home import Home, domain_of
-from wyoming_superwhisper.intents_text import MAX_CHARS, language_of, normalise, parts, plain
+from wyoming_superwhisper.intents_text import MAX_CHARS, is_no_title, language_of, normalise, parts, plain
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ class HassilIntents:
         for language in self._configured:
             if pack := self._pack(language):
                 pack.warm(self._slot_lists)
+        gc.collect()
+        gc.freeze()  # a collection over the parsed sentences takes 100 ms, and they live as long as the worker
 
     def recognize(
         self, text: str, language: str, area: str | None = None, previous: Sequence[IntentCall] = ()
@@ -158,11 +161,19 @@ class HassilIntents:
             if result is None:
                 continue
             reading = self._reading(pack, result, area)
+            if self._no_title(pack, reading.call):
+                continue
             if best is None or reading.looseness < best.looseness:
                 best = reading
             if not best.wildcards:
                 return best
         return best
+
+    def _no_title(self, pack: SentencePack, call: IntentCall) -> bool:
+        """Whether a pack takes for a title to play what is plainly something else ("mets une alarme à sept heures")."""
+        if call.name != "HassMediaSearchAndPlay":
+            return False
+        return is_no_title(str(call.slots.get("search_query", "")), pack.language)
 
     def _context(self, area: str | None) -> dict[str, Any] | None:
         if area is None or area not in self.home.areas:
@@ -361,8 +372,15 @@ class SentencePack:
                 for data in intent.data:
                     for sentence in data.sentences:
                         sentence.get_required_clauses({**intents.expansion_rules, **data.expansion_rules})
-            for text in _WARM_SENTENCES.get(language_of(self.language), ("1",)):
-                self.best(intents, text, slot_lists, None)
+        self.best(self._numbers(), "1", slot_lists, None)
+
+    def _numbers(self) -> Intents:
+        """A sentence of each list of numbers: hassil spells out all of a list when it is first met."""
+        names = {**self.intents.slot_lists, **self.own.slot_lists}
+        data = [{"sentences": [f"{{{name}}}"]} for name, values in names.items() if isinstance(values, RangeSlotList)]
+        numbers = Intents.from_dict({"language": self.language, "intents": {"Number": {"data": data}}})
+        numbers.slot_lists = names
+        return numbers
 
     def reply(self, intent: str, key: str | None, spoken: Mapping[str, Any], domain: str | None) -> tuple[str, str]:
         """(text, "") in plain words, or ("", template) where only Home Assistant can fill it."""
@@ -408,22 +426,6 @@ class SentencePack:
 def version() -> str:
     """The version of the sentences, for `describe`."""
     return str(importlib.metadata.version("home-assistant-intents"))
-
-
-_WARM_SENTENCES = {
-    "fr": (
-        "mets un minuteur de cinq minutes",
-        "mets la lumière du salon à vingt pour cent",
-        "règle la température à vingt et un degrés",
-    ),
-    "en": (
-        "set a timer for five minutes",
-        "set the light in the living room to twenty percent",
-        "set the temperature to twenty degrees",
-    ),
-    "es": ("pon un temporizador de cinco minutos", "pon la luz del salón al veinte por ciento"),
-}
-"""Sentences with a number in words: hassil spells out every number of a list when one is first met."""
 
 
 def _slot_lists(home: Home) -> dict[str, SlotList]:
