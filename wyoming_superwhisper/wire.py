@@ -198,13 +198,15 @@ class EventWriter:
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Send what is waiting and close; cut off after `timeout_s`. Never raises for a peer that is gone."""
         transport = self.stream.transport
+        cut_off = asyncio.get_running_loop().call_later(timeout_s, transport.abort)
         try:
             self.stream.close()
-            async with asyncio.timeout(timeout_s):
-                await self.stream.wait_closed()
+            # Shielded: to cancel the wait itself would spoil every later wait for the same end.
+            await asyncio.shield(self.stream.wait_closed())
         except (OSError, AttributeError, TypeError, RuntimeError):
-            pass  # gone already, or too slow (TimeoutError is an OSError): aborted below
+            pass  # gone already
         finally:
+            cut_off.cancel()
             transport.abort()
 
     def _send(self, parts: tuple[bytes, ...]) -> None:
