@@ -110,7 +110,8 @@ class Transcription:
 class SpeechRecognizer(Protocol):
     """Speech to text."""
 
-    languages: Sequence[str]
+    @property
+    def languages(self) -> Sequence[str]: ...
 
     async def transcribe(self, request: TranscribeRequest, priority: Priority = Priority.FINAL) -> Transcription:
         """Transcribe. Raises `Busy`, `EngineLost`, `EngineUnavailable`, `UnknownLanguage`. Cancellable."""
@@ -183,7 +184,8 @@ class WakeWordStream(Protocol):
 class WakeWordDetector(Protocol):
     """Opens wake-word streams."""
 
-    words: Sequence[WakeWordInfo]
+    @property
+    def words(self) -> Sequence[WakeWordInfo]: ...
 
     async def open(self, names: Sequence[str]) -> WakeWordStream:
         """Listen for these names (empty: all configured). Raises `UnknownModel`."""
@@ -219,11 +221,10 @@ class RecognizeRequest:
 class IntentRecognizer(Protocol):
     """Sentences to intents by rules (hassil)."""
 
-    languages: Sequence[str]
+    @property
+    def languages(self) -> Sequence[str]: ...
 
-    async def recognize(
-        self, request: RecognizeRequest, priority: Priority = Priority.FINAL
-    ) -> tuple[IntentCall, ...]:
+    async def recognize(self, request: RecognizeRequest, priority: Priority = Priority.FINAL) -> tuple[IntentCall, ...]:
         """The intents said, in order; empty: not understood."""
 
     async def complete(
@@ -314,7 +315,8 @@ class Speech:
 class SpeechSynthesizer(Protocol):
     """Text to speech."""
 
-    voices: Sequence[VoiceInfo]
+    @property
+    def voices(self) -> Sequence[VoiceInfo]: ...
 
     async def speak(self, request: SpeakRequest, priority: Priority = Priority.FINAL) -> Speech:
         """Synthesise one piece. Raises as `SpeechRecognizer`, and `UnknownVoice`."""

@@ -1,0 +1,99 @@
+"""The real server on the demo models, for every test that wants it, and speech to speak to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+READY_S = 60.0
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """A server in a process of its own."""
+
+    host: str
+    port: int
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def uri(self) -> str:
+        return f"tcp://{self.host}:{self.port}"
+
+    def workers(self) -> dict[str, psutil.Process]:
+        """The worker processes by engine."""
+        found = {}
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            command = child.cmdline()
+            if "wyoming_superwhisper.engines.worker" in command:
+                found[command[command.index("wyoming_superwhisper.engines.worker") + 1]] = child
+        return found
+
+    def stop(self, sign: int = signal.SIGTERM, timeout_s: float = 15.0) -> int:
+        """Send a signal and wait for the end; the exit status."""
+        self.process.send_signal(sign)
+        return self.process.wait(timeout_s)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start_server(log: Path, *options: str, settings: str = "demo") -> RunningServer:
+    """Start a server on a free port of loopback and wait until it listens; its models may still be loading."""
+    port = free_port()
+    command = [
+        sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", settings, "--no-zeroconf",
+        "--uri", f"tcp://127.0.0.1:{port}", *options,
+    ]  # fmt: skip
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
+    server = RunningServer("127.0.0.1", port, process, log)
+    _wait_until_listening(server)
+    return server
+
+
+def _wait_until_listening(server: RunningServer) -> None:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"the server ended with {server.process.returncode}:\n{server.log.read_text()}")
+        try:
+            socket.create_connection((server.host, server.port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise RuntimeError("the server does not listen")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server for all tests that do it no harm. Its log must hold no traceback in the end."""
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    running = start_server(log)
+    yield running
+    running.stop()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of the test's own, to be broken."""
+    running = start_server(tmp_path / "log.txt")
+    yield running
+    if running.process.poll() is None:
+        running.stop()

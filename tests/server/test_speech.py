@@ -1,0 +1,90 @@
+"""Text in, speech out; and back to text by our own recogniser."""
+
+import numpy as np
+import pytest
+from wyoming.event import Event
+from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeVoice
+
+from tests.conftest import RunningServer
+from tests.server.speech import client, sound_of
+from wyoming_superwhisper.models.demo.domain import load_domain
+
+DOMAIN = load_domain()
+SENTENCES = {
+    "fr": ["Allume la lumière du salon.", "Quelle heure est-il ?", "Ouvre les volets de la cuisine."],
+    "en": ["Turn on the kitchen light.", "What time is it?", "Tell me a joke."],
+}
+
+
+@pytest.mark.parametrize(("language", "text"), [(one, text) for one in SENTENCES for text in SENTENCES[one]])
+async def test_what_is_spoken_is_heard_again(server: RunningServer, language: str, text: str) -> None:
+    async with client(server) as one:
+        await one.send(Synthesize(text=text))
+        audio, rate = sound_of(await one.until("audio-stop"))
+        heard = await one.transcribe(audio, language, rate)
+    assert DOMAIN.canonical(heard, language) == DOMAIN.canonical(text, language)
+
+
+async def test_streamed_text_is_spoken_once_and_as_long_as_the_whole(server: RunningServer) -> None:
+    text = "Bonjour, je suis à la maison. Quelle heure est-il ? Il fait trop chaud dans la cuisine."
+    async with client(server) as one:
+        await one.send(Synthesize(text=text))
+        whole, rate = sound_of(await one.until("audio-stop"))
+        await one.send(SynthesizeStart(), *(SynthesizeChunk(text=word + " ") for word in text.split()))
+        await one.send(Synthesize(text=text), SynthesizeStop())
+        streamed, streamed_rate = sound_of(await one.until("synthesize-stopped"))
+    assert rate == streamed_rate
+    assert len(streamed) == pytest.approx(len(whole), rel=0.15), "the noise of the rhythm varies, a repetition doubles"
+
+
+async def test_the_first_sentence_sounds_before_the_second_is_written(server: RunningServer) -> None:
+    async with client(server) as one:
+        await one.send(SynthesizeStart(), SynthesizeChunk(text="Allume la lumière du salon. Et"))
+        events = await one.until("audio-chunk")
+        assert [event.type for event in events] == ["audio-start", "audio-chunk"]
+        await one.send(SynthesizeChunk(text=" la radio."), SynthesizeStop())
+        await one.until("synthesize-stopped")
+
+
+@pytest.mark.parametrize(
+    ("voice", "spoken_by"),
+    [
+        (None, "en"),
+        (SynthesizeVoice(language="en"), "en"),
+        (SynthesizeVoice(name="en_US-demo-medium"), "en"),
+        (SynthesizeVoice(name="fr_FR-demo-medium"), "fr"),
+    ],
+)
+async def test_the_voice_follows_the_name_then_the_language_then_the_text(
+    server: RunningServer, voice: SynthesizeVoice | None, spoken_by: str
+) -> None:
+    async with client(server) as one:
+        await one.send(Synthesize(text="What time is it?", voice=voice))
+        audio, rate = sound_of(await one.until("audio-stop"))
+        heard = await one.transcribe(audio, "en", rate)
+    assert (heard == "What time is it?") == (spoken_by == "en"), heard
+
+
+@pytest.mark.parametrize("name", ["nobody", "../../secret", "/etc/passwd", "fr_FR-demo-medium.onnx"])
+async def test_an_unknown_voice_is_an_error_and_never_a_path(server: RunningServer, name: str) -> None:
+    async with client(server) as one:
+        await one.send(Synthesize(text="Bonjour.", voice=SynthesizeVoice(name=name)))
+        error = await one.receive()
+        assert (error.type, error.data["code"]) == ("error", "unknown-voice")
+
+
+@pytest.mark.parametrize(("text", "code"), [("", "no-text"), ("   \n", "no-text"), ("a" * 10_001, "too-long")])
+async def test_no_text_and_too_much_text_are_errors(server: RunningServer, text: str, code: str) -> None:
+    async with client(server) as one:
+        await one.send(Event("synthesize", {"text": text}))
+        error = await one.receive()
+        assert (error.type, error.data["code"]) == ("error", code)
+
+
+@pytest.mark.parametrize("text", ["🙂", "***", "…"])
+async def test_a_text_with_nothing_to_say_is_a_short_silence(server: RunningServer, text: str) -> None:
+    async with client(server) as one:
+        await one.send(Synthesize(text=text))
+        audio, rate = sound_of(await one.until("audio-stop"))
+    assert 0 < len(audio) <= rate
+    assert not np.frombuffer(audio, dtype=np.int16).any()

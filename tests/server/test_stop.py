@@ -1,0 +1,89 @@
+"""How the server ends, and what it says when it can't begin."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from wyoming.tts import Synthesize
+
+from tests.conftest import RunningServer
+from tests.server.speech import client
+from tests.server.test_faults import LONG_TEXT, ask_piper
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_in_mid_answer_ends_the_server_cleanly(own_server: RunningServer, sign: int) -> None:
+    async with client(own_server) as one:
+        await ask_piper(one)
+        await one.send(Synthesize(text="Bonjour tout le monde. " * 8 if sign == signal.SIGTERM else LONG_TEXT))
+        await one.until("audio-chunk")
+        began = time.monotonic()
+        own_server.process.send_signal(sign)
+        while (event := await one.receive()).type not in ("audio-stop", "error"):
+            pass
+        assert event.type == "audio-stop" or event.data["code"] == "stopping"
+        if sign == signal.SIGTERM:
+            assert event.type == "audio-stop", "a short answer is finished"
+    status = await asyncio.to_thread(own_server.process.wait, 10)
+    assert status == 0
+    assert time.monotonic() - began < (10 if sign == signal.SIGTERM else 4)
+    assert "Traceback" not in own_server.log.read_text()
+
+
+def serve(*options: str, stdin: int | None = subprocess.DEVNULL, **more: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--no-zeroconf", *options]
+    return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--settings", "demo", "--uri", "tcp://127.0.0.1:99999"], "99999"),
+        (["--settings", "demo", "--uri", "http://here"], "http://here"),
+        (["--settings", "demo", "--set", "asr.langage=fr"], "asr.language"),
+        (["--settings", "no-such-file.yaml"], "no-such-file.yaml"),
+        (["--settings", "demo", "--set", "asr.model=/nowhere/at/all"], "/nowhere/at/all"),
+        (["--settings", "demo", "--set", "server.allow=[everybody]"], "everybody"),
+        (["--no-such-option"], "--no-such-option"),
+    ],
+)
+def test_a_wrong_start_is_one_sentence_and_status_2(options: list[str], said: str) -> None:
+    ended = serve(*options)
+    assert ended.returncode == 2, ended.stderr
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not ended.stdout
+
+
+def test_a_port_in_use_is_named(server: RunningServer) -> None:
+    ended = serve("--settings", "demo", "--uri", server.uri)
+    assert ended.returncode == 2
+    assert str(server.port) in ended.stderr
+    assert "in use" in ended.stderr
+
+
+def test_a_model_that_is_no_model_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(b"this is no model" * 100)
+    ended = serve("--settings", "demo", "--set", f"llm.model={broken}")
+    assert ended.returncode == 2
+    assert "broken.gguf" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.timeout(120)
+def test_stdio_answers_everything_then_ends_with_its_input() -> None:
+    command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo", "--uri", "stdio://"]
+    asked = b'{"type": "describe"}\n{"type": "ping", "data": {"text": "?"}}\n' + (
+        b'{"type": "transcript", "data": {"text": "Quelle heure est-il ?", "language": "fr"}}\n'
+    )
+    ended = subprocess.run(command, input=asked, capture_output=True, timeout=90)
+    assert ended.returncode == 0, ended.stderr
+    for kind in (b'"info"', b'"pong"', b'"intent"'):
+        assert b'"type": ' + kind in ended.stdout
+    assert ended.stdout.startswith(b"{"), "nothing but events may be on standard output"

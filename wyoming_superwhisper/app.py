@@ -1,0 +1,308 @@
+"""Builds the server and closes it: the one place that knows every part.
+
+In order: models found, engines described, the listener opened, workers started, the service advertised. Everything
+is closed in reverse by one exit stack. Nothing heavy is imported here; models load in their workers, and requests
+that come meanwhile wait for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import tempfile
+import time
+from collections.abc import AsyncIterator, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wyoming_superwhisper import discovery, gpu, info
+from wyoming_superwhisper.assistant import Assistant
+from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.discovery import Advertisement
+from wyoming_superwhisper.engines.base import VoiceInfo
+from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
+from wyoming_superwhisper.engines.remote import (
+    RemoteIntents,
+    RemoteLanguageModel,
+    RemoteRecognizer,
+    RemoteSynthesizer,
+    RemoteVoiceActivity,
+    RemoteWakeWords,
+)
+from wyoming_superwhisper.engines.wake_word import choose_words
+from wyoming_superwhisper.errors import SettingsError, Stopping, SuperwhisperError
+from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.language import guess_language
+from wyoming_superwhisper.models.store import ModelStore
+from wyoming_superwhisper.models.voices import read_voices
+from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.server import DEFAULT_PORT, Server
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings) -> int:
+    """Serve until told to stop; the exit status. Raises `SettingsError` for what is wrong before listening."""
+    return asyncio.run(_serve(settings))
+
+
+@asynccontextmanager
+async def local_server(settings: Settings) -> AsyncIterator[str]:
+    """A private server for one command, on a Unix socket; gives its URI. Raises `SettingsError`, `ModelError`."""
+    with tempfile.TemporaryDirectory(prefix="superwhisper-") as folder:
+        uri = f"unix://{Path(folder) / 'socket'}"
+        private = replace(settings, server=replace(settings.server, uri=uri, zeroconf=False))
+        async with AsyncExitStack() as stack:
+            await _start(private, stack)
+            yield uri
+
+
+async def _serve(settings: Settings) -> int:
+    stop, hurry = asyncio.Event(), asyncio.Event()
+    _listen_to_signals(stop, hurry)
+    async with AsyncExitStack() as stack:
+        server = await _start(settings, stack, hurry)
+        await _first(stop, server.ended)
+        logger.info("stopping")
+    return 0
+
+
+def _listen_to_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
+    """SIGTERM lets answers finish for a while; SIGINT (Ctrl-C), or a second signal, ends all at once."""
+
+    def told(number: int) -> None:
+        if number == signal.SIGINT or stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told, number)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def _start(settings: Settings, stack: AsyncExitStack, hurry: asyncio.Event | None = None) -> Server:
+    """Build everything into the stack, which closes it in reverse."""
+    began_s = time.monotonic()
+    plan = _plan(settings)
+    workers = _make_workers(plan)
+    for worker in workers.values():
+        stack.push_async_callback(worker.close)
+    server = Server(settings.server, settings.limits, _make_services(plan, workers))
+    await server.start()
+    stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
+    logger.info("listening on %s", server.uri)
+    for worker in workers.values():
+        await worker.start()
+    if settings.server.zeroconf and server.address.scheme == "tcp":
+        await stack.enter_async_context(_advertisement(settings, server))
+    await stack.enter_async_context(_background(_report_ready(workers, began_s), "report ready"))
+    return server
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What will run: models found and checked, the card chosen."""
+
+    settings: Settings
+    home: Home
+    card: gpu.GpuChoice
+    whisper: Path
+    llama: Path | None
+    voice_files: Mapping[str, Mapping[str, str]]
+    voices: tuple[VoiceInfo, ...]
+
+
+def _plan(settings: Settings) -> _Plan:
+    card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
+    for line in (card.reason, *card.notes):
+        logger.info("%s", line)
+    store = ModelStore(settings.models.dir, card)
+    voice_files = store.voices(settings.tts.voices)
+    return _Plan(
+        settings=settings,
+        home=Home(settings.home),
+        card=card,
+        whisper=store.whisper(settings.asr.model),
+        llama=None if settings.llm.model == "off" else store.llama(settings.llm.model),
+        voice_files=voice_files,
+        voices=tuple(read_voices(voice_files)),
+    )
+
+
+def _make_workers(plan: _Plan) -> dict[str, WorkerProcess]:
+    configurations: dict[str, Mapping[str, Any]] = {
+        "light": _light(plan),
+        "whisper": _whisper(plan),
+        "piper": _piper(plan),
+    }
+    if plan.llama is not None:
+        configurations["llama"] = _llama(plan, plan.llama)
+    limits = plan.settings.limits
+    work = WorkLimits(queue_final=limits.queue_final, queue_guess=limits.queue_guess, job_s=limits.job_s)
+    log = plan.settings.log
+    return {
+        name: WorkerProcess(
+            name,
+            configuration,
+            environment=plan.card.environment(name),
+            limits=work,
+            log={"level": log.level, "format": log.format},
+            nice=0 if name == "light" else 5,
+        )
+        for name, configuration in configurations.items()
+    }
+
+
+def _device(plan: _Plan, engine: str) -> dict[str, str]:
+    return {"device": plan.card.device(engine), "gpu_uuid": plan.card.gpu_uuid(engine)}
+
+
+def _whisper(plan: _Plan) -> dict[str, Any]:
+    asr = plan.settings.asr
+    return {
+        "model_dir": str(plan.whisper),
+        "languages": list(asr.languages),
+        "language": asr.language,
+        "compute": asr.compute,
+        "threads": asr.threads,
+        "batch": asr.batch,
+        "window": asr.window,
+        **_device(plan, "whisper"),
+    }
+
+
+def _llama(plan: _Plan, model: Path) -> dict[str, Any]:
+    llm = plan.settings.llm
+    return {
+        "model_file": str(model),
+        "context": llm.context,
+        "history_tokens": llm.history_tokens,
+        "sequences": llm.sequences,
+        "system_prompt": llm.system_prompt,
+        "max_tokens": llm.max_tokens,
+        "temperature": llm.temperature,
+        "gpu_layers": llm.gpu_layers,
+        "threads": llm.threads,
+        "home": plan.home.as_json(),
+        **_device(plan, "llama"),
+    }
+
+
+def _piper(plan: _Plan) -> dict[str, Any]:
+    tts = plan.settings.tts
+    on_card = tts.device == "cuda" and plan.card.uuid
+    return {
+        "voices": {name: dict(files) for name, files in plan.voice_files.items()},
+        "default": {"length_scale": tts.length_scale, "noise_scale": tts.noise_scale, "noise_w": tts.noise_w},
+        "threads": tts.threads,
+        "device": "cuda" if on_card else "cpu",
+        "gpu_uuid": plan.card.gpu_uuid("piper") if on_card else "",
+    }
+
+
+def _light(plan: _Plan) -> dict[str, Any]:
+    wake = plan.settings.wake
+    return {
+        "languages": list(plan.settings.intents.languages),
+        "home": plan.home.as_json(),
+        "wake": {"words": list(wake.words), "engine": wake.engine},
+    }
+
+
+def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Services:
+    settings = plan.settings
+    words = choose_words(settings.wake.engine, settings.wake.words)
+    intents = RemoteIntents(workers["light"], settings.intents.languages)
+    llm = RemoteLanguageModel(workers["llama"]) if "llama" in workers else None
+    asr_model = plan.whisper.name if settings.asr.model != "demo" else "demo"
+    offer = info.Offer(
+        asr_model=asr_model,
+        asr_languages=settings.asr.languages,
+        server_ends_turn=settings.asr.endpointing == "server",
+        intent_languages=settings.intents.languages,
+        llm_model="" if plan.llama is None else plan.llama.stem,
+        voices=plan.voices,
+        wake_words=words,
+    )
+    described = info.build_info(offer)
+    default_language = settings.asr.languages[0] if settings.asr.language == "auto" else settings.asr.language
+    return Services(
+        settings=settings,
+        info=described.event(),
+        programs=info.program_names(described),
+        asr_models=frozenset({asr_model}),
+        default_language=default_language,
+        default_voice=_default_voice(plan, default_language),
+        home=plan.home,
+        recognizer=RemoteRecognizer(workers["whisper"], settings.asr.languages),
+        voice_activity=RemoteVoiceActivity(workers["light"]),
+        wake_words=RemoteWakeWords(workers["light"], words),
+        assistant=Assistant(
+            intents,
+            llm,
+            plan.home,
+            languages=settings.intents.languages,
+            default_language=default_language,
+            guess_language=guess_language,
+            forget_s=settings.llm.forget_s,
+            llm_name=offer.llm_model,
+        ),
+        synthesizer=RemoteSynthesizer(workers["piper"], plan.voices),
+    )
+
+
+def _default_voice(plan: _Plan, language: str) -> str:
+    """The configured voice, else the first one that speaks the language of the house, else the first."""
+    wanted = plan.settings.tts.voice
+    if wanted != "auto":
+        if wanted not in plan.voice_files:
+            raise SettingsError(f"tts.voice is '{wanted}', but the voices here are: {', '.join(plan.voice_files)}.")
+        return wanted
+    spoken = [voice for voice in plan.voices if any(one.startswith(language) for one in voice.languages)]
+    return (spoken or list(plan.voices))[0].name
+
+
+def _advertisement(settings: Settings, server: Server) -> Advertisement:
+    name = discovery.service_name("server", settings.server.name, server.port, DEFAULT_PORT)
+    return Advertisement("server", name, server.port, server.address.host)
+
+
+async def _report_ready(workers: Mapping[str, WorkerProcess], began_s: float) -> None:
+    """Say when everything is loaded, and what could not be."""
+    failed = 0
+    for name, worker in workers.items():
+        try:
+            await worker.ready()
+        except Stopping:
+            return
+        except SuperwhisperError as error:
+            failed += 1
+            logger.error("%s is not available: %s", name, error)
+    if failed:
+        logger.warning("degraded: %d of %d engines could not be loaded", failed, len(workers))
+    else:
+        logger.info("ready after %.1f s", time.monotonic() - began_s)
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run beside, until the server closes."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,88 @@
+"""Audio events in: checks each one and hands it to the request that waits for audio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wyoming.event import Event
+
+from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.errors import BadEvent, BadFormat
+from wyoming_superwhisper.handlers import fields
+from wyoming_superwhisper.handlers.base import AudioConsumer, EventMethod, Session
+
+
+class AudioHandler:
+    """`audio-start`, `audio-chunk` and `audio-stop` of one connection.
+
+    Audio that nobody asked for goes to `default` (speech recognition), as the stock servers do. After a request
+    has failed or was answered early, what is left of its audio is read and thrown away.
+    """
+
+    def __init__(self, session: Session, default: AudioConsumer) -> None:
+        self._session = session
+        self._default = default
+        self._format: AudioFormat | None = None
+
+    @property
+    def events(self) -> Mapping[str, EventMethod]:
+        return {"audio-start": self._start, "audio-chunk": self._chunk, "audio-stop": self._stop}
+
+    async def close(self) -> None:
+        if self._session.consumer is not None:
+            await self._session.consumer.audio_dropped()
+            self._session.consumer = None
+
+    def discard(self) -> None:
+        """The current request is over: ignore its audio up to the next `audio-start`."""
+        self._session.discard_audio = True
+        self._format = None
+
+    async def _start(self, event: Event) -> None:
+        self._format, self._session.discard_audio = None, False
+        try:
+            audio_format = fields.audio_format(event)
+            await self._begin(audio_format, fields.integer(event, "timestamp") or 0)
+        except Exception:
+            self.discard()
+            raise
+
+    async def _chunk(self, event: Event) -> None:
+        if self._session.discard_audio:
+            return
+        try:
+            await self._feed(event)
+        except Exception:
+            self.discard()
+            raise
+
+    async def _stop(self, event: Event) -> None:
+        if self._session.discard_audio:
+            self._session.discard_audio = False
+            self._format = None
+            return
+        if self._session.consumer is None and self._format is None:
+            raise BadEvent("'audio-stop' came without a request or audio before it.")
+        self._format = None
+        await self._consumer().audio_stop()
+
+    async def _feed(self, event: Event) -> None:
+        audio_format = fields.audio_format(event)
+        timestamp = fields.integer(event, "timestamp")
+        if self._format is None:
+            await self._begin(audio_format, timestamp or 0)
+        elif audio_format != self._format:
+            raise BadFormat(f"The audio changed from {self._format} to {audio_format} in the middle of a stream.")
+        audio = event.payload or b""
+        if len(audio) % audio_format.frame_bytes:
+            raise BadFormat(f"{len(audio)} bytes are no whole number of frames of {audio_format.frame_bytes} bytes.")
+        await self._consumer().audio_chunk(audio, timestamp)
+
+    async def _begin(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
+        await self._consumer().audio_start(audio_format, timestamp_ms)
+        self._format = audio_format
+
+    def _consumer(self) -> AudioConsumer:
+        if self._session.consumer is None:
+            self._session.consumer = self._default
+        return self._session.consumer

@@ -1,0 +1,85 @@
+"""What handlers share: the session of a connection, and who gets its audio.
+
+A handler turns the events of one service into calls of the pipeline, and the results into events. One set of
+handlers exists per connection; `events` is its dispatch table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from wyoming.event import Event, Eventable
+
+from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.pipeline.services import Services
+
+EventMethod = Callable[[Event], Awaitable[None]]
+
+
+class AudioConsumer(Protocol):
+    """A request that is waiting for audio."""
+
+    async def audio_start(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
+        """Audio of this format begins. Raises `BadFormat`."""
+
+    async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
+        """Whole frames of the format that began. Raises `TooLong`, `BadFormat`."""
+
+    async def audio_stop(self) -> None:
+        """The audio has ended; the request answers now."""
+
+    async def audio_dropped(self) -> None:
+        """The request is over (another took its place, it failed, or the client left): free what it holds."""
+
+
+class PipelineTurn(Protocol):
+    """A pipeline run: while it lasts, these events are part of it and no requests of their own."""
+
+    async def transcribe(self, event: Event) -> None:
+        """Says the language of the speech that follows."""
+
+    async def transcript(self, event: Event) -> None:
+        """A sentence in text, for a run that begins after recognition."""
+
+
+class Handler(Protocol):
+    """One service on one connection."""
+
+    @property
+    def events(self) -> Mapping[str, EventMethod]:
+        """Which event types this handler takes, and by which method."""
+
+    async def close(self) -> None:
+        """The connection is over: free what is held. Must not raise."""
+
+
+@dataclass
+class Session:
+    """One connection, as its handlers see it."""
+
+    peer: str
+    """Address of the client, for log lines and fair turns."""
+    services: Services
+    write: Callable[[Event], Awaitable[None]]
+    spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
+    """Runs a coroutine as a task of the connection; the connection awaits it, and cancels it at its end."""
+    consumer: AudioConsumer | None = None
+    turn: PipelineTurn | None = None
+    """The pipeline run of this connection, while it lasts."""
+    discard_audio: bool = False
+    """What is left of a request's audio is thrown away, up to the next `audio-start`."""
+    keep_open: bool = False
+    """A failed request doesn't close this connection (a satellite that runs turn after turn)."""
+
+    async def send(self, event: Event | Eventable) -> None:
+        """Send to the client; waits while the client is slow. Raises `ConnectionError` when it has left."""
+        await self.write(event if isinstance(event, Event) else event.event())
+
+    async def listen(self, consumer: AudioConsumer) -> None:
+        """Give the audio that follows to this consumer; a request that was waiting for audio is dropped."""
+        previous, self.consumer = self.consumer, consumer
+        if previous is not None and previous is not consumer:
+            await previous.audio_dropped()

@@ -1,0 +1,1 @@
+"""The steps of a turn, over the engines' interfaces: listening, answering, speaking."""

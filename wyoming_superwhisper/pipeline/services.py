@@ -1,0 +1,39 @@
+"""What a connection can use: the engines behind their interfaces and the settings that requests need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wyoming.event import Event
+
+from wyoming_superwhisper.assistant import Assistant
+from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.engines.base import (
+    SpeechRecognizer,
+    SpeechSynthesizer,
+    VoiceActivity,
+    WakeWordDetector,
+)
+from wyoming_superwhisper.home import Home
+
+
+@dataclass(frozen=True)
+class Services:
+    """Built once by `app`, shared by all connections."""
+
+    settings: Settings
+    info: Event
+    programs: frozenset[str]
+    """Names that `select-program` may choose: those in `info`."""
+    asr_models: frozenset[str]
+    """Names that `transcribe` may choose."""
+    default_language: str
+    """Base code of the language of the house ("fr")."""
+    default_voice: str
+    """Voice for a text that names neither voice nor a language of another voice."""
+    home: Home
+    recognizer: SpeechRecognizer
+    voice_activity: VoiceActivity
+    wake_words: WakeWordDetector
+    assistant: Assistant
+    synthesizer: SpeechSynthesizer

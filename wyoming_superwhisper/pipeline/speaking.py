@@ -1,0 +1,160 @@
+"""Speaking: the text of one reply becomes sound, piece by piece, the next piece made while this one is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from wyoming_superwhisper.engines.base import SpeakRequest, Speech, VoiceInfo
+from wyoming_superwhisper.errors import TooLong
+from wyoming_superwhisper.language import guess_language
+from wyoming_superwhisper.models.voices import choose_voice, find_speaker
+from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.speech_text import Splitter
+
+SILENCE_S = 0.1
+"""What is sent for a text in which there is nothing to say (an emoji): a client still needs a sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakOptions:
+    """Whose voice to speak with; every field may be None."""
+
+    voice: str | None = None
+    language: str | None = None
+    speaker: str | None = None
+
+
+class Speaking:
+    """One reply. Feed it text, finish it, and run it beside; every sound goes to the sink, in order."""
+
+    def __init__(self, services: Services, options: SpeakOptions, client: str) -> None:
+        """Raises `UnknownVoice` for a voice or speaker that is not advertised."""
+        self._services = services
+        self._options = options
+        self._client = client
+        self._voice: VoiceInfo | None = None
+        self._level: float | None = None
+        self._chars = 0
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by text_chars
+        self._cutter = _Cutter(self._known_language(), self._guess, services.default_language)
+
+    def feed(self, text: str) -> None:
+        """Add text as it is written. Raises `TooLong` past the configured length."""
+        self._chars += len(text)
+        limit = self._services.settings.limits.text_chars
+        if self._chars > limit:
+            raise TooLong(f"The text to speak is longer than {limit} characters.")
+        self._put(self._cutter.feed(text))
+
+    def finish(self) -> None:
+        """The text is complete."""
+        self._put(self._cutter.finish())
+        self._pieces.put_nowait(None)
+
+    async def run(self, sink: Callable[[Speech], Awaitable[None]]) -> None:
+        """Speak everything into the sink. Raises as `SpeechSynthesizer.speak`, and whatever the sink raises."""
+        ahead = asyncio.create_task(self._next(), name="speak")
+        try:
+            while (speech := await ahead) is not None:
+                ahead = asyncio.create_task(self._next(), name="speak")
+                await sink(speech)
+        finally:
+            ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    async def _next(self) -> Speech | None:
+        piece = await self._pieces.get()
+        if piece is not None:
+            speech = await self._services.synthesizer.speak(self._request(piece))
+            self._level = speech.level
+            return speech
+        if self._level is not None:
+            return None
+        self._level = 1.0
+        self._pieces.put_nowait(None)  # so that the next call ends
+        return _silence(self._chosen_voice().sample_rate)
+
+    def _request(self, piece: str) -> SpeakRequest:
+        tts = self._services.settings.tts
+        return SpeakRequest(
+            text=piece,
+            voice=self._chosen_voice().name,
+            speaker=self._options.speaker,
+            length_scale=tts.length_scale,
+            noise_scale=tts.noise_scale,
+            noise_w=tts.noise_w,
+            level=self._level,
+            client=self._client,
+        )
+
+    def _known_language(self) -> str | None:
+        options = self._options
+        if options.voice is None and options.language is None:
+            return None
+        self._voice = self._choose(options.language)
+        return _base(self._voice.languages[0])
+
+    def _chosen_voice(self) -> VoiceInfo:
+        if self._voice is None:
+            self._voice = self._choose(self._cutter.language)
+        return self._voice
+
+    def _choose(self, language: str | None) -> VoiceInfo:
+        voice = choose_voice(
+            self._services.synthesizer.voices,
+            name=self._options.voice,
+            language=language,
+            default=self._services.default_voice,
+        )
+        find_speaker(voice, self._options.speaker)
+        return voice
+
+    def _guess(self, text: str) -> str:
+        spoken = {_base(language) for voice in self._services.synthesizer.voices for language in voice.languages}
+        return guess_language(text, sorted(spoken), self._services.default_language)
+
+    def _put(self, pieces: list[str]) -> None:
+        for piece in pieces:
+            self._pieces.put_nowait(piece)
+
+
+class _Cutter:
+    """Cuts a text that arrives in chunks; where its language is not known, the first piece tells it.
+
+    So the result depends on the text alone, whether it comes whole or word by word.
+    """
+
+    def __init__(self, language: str | None, guess: Callable[[str], str], default: str) -> None:
+        self.language = language
+        self._guess = guess
+        self._splitter = Splitter(language or default)
+        self._raw = ""
+
+    def feed(self, text: str) -> list[str]:
+        pieces = self._splitter.feed(text)
+        if self.language is not None:
+            return pieces
+        self._raw += text
+        return self._settle(pieces[0]) if pieces else []
+
+    def finish(self) -> list[str]:
+        pieces = self._splitter.finish()
+        if self.language is not None:
+            return pieces
+        return self._settle(pieces[0] if pieces else "") + self._splitter.finish()
+
+    def _settle(self, first_piece: str) -> list[str]:
+        self.language = self._guess(first_piece)
+        raw, self._raw = self._raw, ""
+        self._splitter = Splitter(self.language)
+        return self._splitter.feed(raw)
+
+
+def _base(language: str) -> str:
+    return language.replace("_", "-").partition("-")[0].lower()
+
+
+def _silence(sample_rate: int) -> Speech:
+    return Speech(audio=bytes(2 * int(SILENCE_S * sample_rate)), sample_rate=sample_rate, level=1.0)
