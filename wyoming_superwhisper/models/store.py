@@ -93,6 +93,10 @@ class ModelStore:
         """Memory of the card that models of this kind run on, in MiB; 0: the CPU."""
         return self._card.memory_mb if self._card is not None and self._card.device(kind) == "cuda" else 0
 
+    def recommended(self, kind: Kind) -> str:
+        """Name of the model of the catalogue that suits this machine best, whether it is here or not."""
+        return catalogue.choose(kind, self.memory_mb(kind))
+
     def resolve(self, kind: Kind, name: str) -> str:
         """What a name in the settings stands for: `auto` becomes a model of the catalogue, others stay.
 
@@ -103,7 +107,7 @@ class ModelStore:
             return name
         if name != "auto":
             return self._known(kind, name).name
-        wanted = catalogue.choose(kind, self.memory_mb(kind))
+        wanted = self.recommended(kind)
         if self.is_present(wanted):
             return wanted
         limit = self.catalogue.get(wanted).memory_mb
@@ -403,4 +407,4 @@ def _is_path(name: str) -> bool:
 
 
 def _remedy(name: str) -> str:
-    return f"run: wyoming-superwhisper models download {name}"
+    return f"run: wyoming-superwhisper models download {name} (or try the packaged demo models: --settings demo)"

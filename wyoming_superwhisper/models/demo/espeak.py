@@ -74,9 +74,7 @@ class _Event(ctypes.Structure):
     ]
 
 
-_SynthCallback = ctypes.CFUNCTYPE(
-    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
-)
+_SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Samples:
@@ -87,16 +85,12 @@ def speak(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pit
     return speak_timed(text, voice, rate, pitch, pitch_range).samples
 
 
-def speak_timed(
-    text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50
-) -> Speech:
+def speak_timed(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Speech:
     """As `speak`, with the phonemes and where each begins."""
     return _synthesiser().speak(text, voice, rate, pitch, pitch_range)
 
 
-def speak_apart(
-    text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50
-) -> Samples:
+def speak_apart(text: str, voice: str = "en-us", rate: int = 160, pitch: int = 50, pitch_range: int = 50) -> Samples:
     """As `speak`, from a process of its own: for processes in which Piper phonemises."""
     return _process().submit(speak, text, voice, rate, pitch, pitch_range).result()
 

@@ -69,7 +69,7 @@ def training_texts(language: str, count: int, seed: int) -> list[str]:
             text = _made_up(language, rng)
         if not domain.is_reserved(text):
             texts[text] = None
-    return list(texts)
+    return list(texts)[:count]
 
 
 def _made_up(language: str, rng: random.Random) -> str:

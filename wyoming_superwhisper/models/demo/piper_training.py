@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from wyoming_superwhisper.models.demo.piper_corpus import training_texts
-from wyoming_superwhisper.models.demo.piper_speech import SAMPLE_RATE, Misaligned, Utterance, observe, takes_time
+from wyoming_superwhisper.models.demo.piper_speech import HOP, SAMPLE_RATE, Misaligned, Utterance, observe, takes_time
 
 WEIGHTS = Path(__file__).parent / "weights" / "piper"
 
@@ -105,7 +105,7 @@ def _make(voice: Voice, options: argparse.Namespace) -> None:
     ids = _id_map()
     say(f"speaking and measuring {options.texts} sentences")
     utterances = _utterances(voice, options)
-    seconds = sum(len(one.envelope) for one in utterances) * 256 / SAMPLE_RATE
+    seconds = sum(len(one.envelope) for one in utterances) * HOP / SAMPLE_RATE
     say(f"{len(utterances)} sentences, {seconds / 60:.0f} minutes; training for {options.steps} steps")
     model = train(
         [([ids[phoneme][0] for phoneme in one.phonemes], one) for one in utterances],
@@ -207,7 +207,8 @@ def _config(voice: Voice, ids: dict[str, list[int]]) -> dict[str, Any]:
         "num_symbols": len(_timed(ids)),
         "num_speakers": 1,
         "speaker_id_map": {},
-        "hop_length": 256,
+        "hop_length": HOP,
+        "attribution": {"name": "wyoming-superwhisper", "url": "https://github.com/espeak-ng/espeak-ng"},
         "piper_version": "1.0.0",
     }
 

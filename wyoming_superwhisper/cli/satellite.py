@@ -1,0 +1,52 @@
+"""Run a room's microphone and loudspeaker against a server."""
+
+from __future__ import annotations
+
+import argparse
+
+from wyoming_superwhisper import logs
+from wyoming_superwhisper.cli import options as shared
+
+EPILOG = """\
+examples:
+  wyoming-superwhisper satellite --server tcp://gpu-box:10300 --wake-word okay_nabu --area Salon
+  wyoming-superwhisper satellite --server auto --wav question.wav --output answer.wav"""
+
+_KEYS = {
+    "server": "server.uri",
+    "mic": "mic.device",
+    "snd": "snd.device",
+    "wake_word": "wake.words",
+    "name": "name",
+    "area": "area",
+    "language": "language",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `satellite`."""
+    parser.add_argument("--server", metavar="URI", help="server to talk to; auto: the one on the network (the default)")
+    mic = parser.add_mutually_exclusive_group()
+    mic.add_argument("--mic", metavar="DEVICE", help="microphone: part of a name, pulse, arecord, command:LINE")
+    mic.add_argument("--wav", dest="mic", metavar="FILE", help="hear this WAV file, one turn, instead of a microphone")
+    snd = parser.add_mutually_exclusive_group()
+    snd.add_argument("--snd", metavar="DEVICE", help="loudspeaker: part of a name, pulse, aplay, command:LINE, off")
+    snd.add_argument("--output", dest="snd", metavar="FILE", help="write the answer to this WAV file instead")
+    parser.add_argument(
+        "--wake-word", action="append", metavar="NAME", help="wake word to listen for; repeatable (none: push to talk)"
+    )
+    parser.add_argument("--name", metavar="NAME", help="name of this satellite (default: the host's name)")
+    parser.add_argument("--area", metavar="AREA", help="room it stands in: id or name of an area of the home")
+    parser.add_argument("--language", metavar="LANGUAGE", help="language that is spoken to it")
+    shared.add_settings(parser, packaged="satellite")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run until told to stop."""
+    from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
+
+    settings = shared.load(SatelliteSettings, options, _KEYS)
+    logs.configure(settings.log.level, settings.log.format)
+    from wyoming_superwhisper.satellite import app
+
+    return app.run(settings)
