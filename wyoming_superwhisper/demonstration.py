@@ -220,9 +220,10 @@ class ServerProcess:
             await asyncio.gather(ready, ended, return_exceptions=True)
 
     def _failure(self, status: int) -> SuperwhisperError:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-10:]
-        text = "\n".join(lines) or f"The server ended with status {status}."
-        return SettingsError(text) if status == 2 else Internal(text)
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if status == 2 and lines:  # its last line is the sentence that says what is wrong
+            return SettingsError(lines[-1])
+        return Internal(f"the server has ended with status {status}:\n" + "\n".join(lines[-10:]))
 
     async def _read_log(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

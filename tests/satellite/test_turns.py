@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import signal
 import socket
 import sys
@@ -208,11 +209,13 @@ async def test_a_server_that_is_stopped_dead_is_noticed_in_time() -> None:
         await greet(peer)
         await asyncio.sleep(30)  # reads nothing, answers nothing
 
-    async with scripted_server(script) as server:
-        async with ServerLink(LinkSettings(uri=server.uri, ping_s=0.1, lost_s=0.5)) as link:
-            await link.connected()
-            with pytest.raises(LinkLost):
-                await link.receive(2.0)
+    async with (
+        scripted_server(script) as server,
+        ServerLink(LinkSettings(uri=server.uri, ping_s=0.1, lost_s=0.5)) as link,
+    ):
+        await link.connected()
+        with pytest.raises(LinkLost):
+            await link.receive(2.0)
 
 
 async def test_pings_keep_a_quiet_link_alive() -> None:
@@ -247,19 +250,11 @@ async def test_a_dropped_link_is_made_anew_at_once_and_brings_nothing_of_the_old
 # --- the whole process -----------------------------------------------------------------------------------------
 
 
-async def start_satellite(*arguments: str) -> asyncio.subprocess.Process:
-    program = (
-        "import logging, sys\n"
-        "from dataclasses import replace\n"
-        "from wyoming_superwhisper.config.satellite_settings import *\n"
-        "from wyoming_superwhisper.satellite import app\n"
-        "logging.basicConfig(level=logging.INFO)\n"
-        "uri, mic, snd = sys.argv[1:4]\n"
-        "sys.exit(app.run(SatelliteSettings(server=LinkSettings(uri=uri, connect_s=1.0),\n"
-        "    mic=MicSettings(device=mic), snd=SndSettings(device=snd, lead_in_s=0.0))))\n"
-    )
+async def start_satellite(uri: str, microphone: str, speaker: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-c", program, *arguments, stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+        sys.executable, "-m", "wyoming_superwhisper", "satellite", "--server", uri, "--mic", microphone,
+        "--snd", speaker, "--set", "snd.lead_in_s=0", "--set", "server.connect_s=1",
+        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
 
 
@@ -305,9 +300,9 @@ async def test_a_signal_ends_it_at_once_also_without_a_server(sign: signal.Signa
     assert b"Traceback" not in log
 
 
-async def test_the_button_signal_starts_a_turn(tmp_path: Path) -> None:
-    write_wav(tmp_path / "room.wav", SPEECH.silence(0.1), SPEECH)
-    room = f"command:{sys.executable} -c 'import sys,time\nwhile True: sys.stdout.buffer.write(bytes(960)); sys.stdout.flush(); time.sleep(.03)'"
+async def test_the_button_signal_starts_a_turn() -> None:
+    program = "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes(960)); sys.stdout.flush(); time.sleep(.03)"
+    room = f"command:{shlex.join([sys.executable, '-c', program])}"
     turns = 0
 
     async def script(peer: Peer) -> None:

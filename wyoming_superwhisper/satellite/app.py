@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import uuid
 from dataclasses import replace
 
@@ -16,7 +15,7 @@ from wyoming.event import Event
 
 from wyoming_superwhisper import client
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
-from wyoming_superwhisper.errors import NoText, SettingsError, SuperwhisperError
+from wyoming_superwhisper.errors import NoText, SuperwhisperError
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.connection import LinkLost, ServerLink
 from wyoming_superwhisper.satellite.microphone import Microphone, make_microphone
@@ -31,15 +30,12 @@ FIRST_LINK_S = 15.0
 
 
 def run(settings: SatelliteSettings) -> int:
-    """Run the satellite until it is told to end, or until the recording that it listens to has; the exit status."""
+    """Run the satellite until it is told to end, or until the recording that it listens to has; the exit status.
+
+    Raises `SettingsError` for what the settings name and is not there, `LinkLost` where a recording finds no server.
+    """
     try:
         return asyncio.run(_run_until_stopped(_named(settings)))
-    except SettingsError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except SuperwhisperError as error:
-        print(error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:  # where there are no signal handlers (Windows)
         return 0
 
