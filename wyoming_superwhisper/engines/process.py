@@ -185,6 +185,8 @@ class WorkerProcess:
 
     async def close(self) -> None:
         """End the process and fail what is left with `Stopping`. May be called twice."""
+        if self.state is WorkerState.LOADING:
+            self.kill()  # nothing to lose, and while Python starts nobody there sees the end of the stream
         self._set_state(WorkerState.STOPPED)
         self._fail_running(self._stopping)
         self._fail_waiting(self._stopping)

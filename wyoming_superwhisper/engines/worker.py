@@ -198,6 +198,7 @@ class Worker:
         except Exception as error:  # an engine's fault costs the calls that were in it, nothing else
             for call in self._admitted:
                 call.fail(error)
+                call.cancel()  # the engine may have it still: now it drops it
             working = False
         self._sweep(working)
 
