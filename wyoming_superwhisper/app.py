@@ -16,12 +16,11 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wyoming_superwhisper import discovery, gpu, info
+from wyoming_superwhisper import gpu, info, replies
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.discovery import Advertisement
 from wyoming_superwhisper.engines.base import VoiceInfo
 from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
 from wyoming_superwhisper.engines.remote import (
@@ -40,6 +39,9 @@ from wyoming_superwhisper.models.store import ModelStore
 from wyoming_superwhisper.models.voices import read_voices
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
+
+if TYPE_CHECKING:
+    from wyoming_superwhisper.discovery import Advertisement
 
 logger = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ async def _start(settings: Settings, stack: AsyncExitStack, hurry: asyncio.Event
         await worker.start()
     if settings.server.zeroconf and server.address.scheme == "tcp":
         await stack.enter_async_context(_advertisement(settings, server))
+    await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
     await stack.enter_async_context(_background(_report_ready(workers, began_s), "report ready"))
     return server
 
@@ -276,8 +279,19 @@ def _default_voice(plan: _Plan, language: str) -> str:
 
 
 def _advertisement(settings: Settings, server: Server) -> Advertisement:
+    from wyoming_superwhisper import discovery  # zeroconf takes a while to import: only after listening
+
     name = discovery.service_name("server", settings.server.name, server.port, DEFAULT_PORT)
-    return Advertisement("server", name, server.port, server.address.host)
+    return discovery.Advertisement("server", name, server.port, server.address.host)
+
+
+def _import_the_rest() -> None:
+    """What the first requests need and listening doesn't, imported beside the loop."""
+    import numpy as np
+    import soxr
+
+    del np, soxr
+    replies.environment()
 
 
 async def _report_ready(workers: Mapping[str, WorkerProcess], began_s: float) -> None:

@@ -22,7 +22,6 @@ class AudioHandler:
     def __init__(self, session: Session, default: AudioConsumer) -> None:
         self._session = session
         self._default = default
-        self._format: AudioFormat | None = None
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -36,10 +35,10 @@ class AudioHandler:
     def discard(self) -> None:
         """The current request is over: ignore its audio up to the next `audio-start`."""
         self._session.discard_audio = True
-        self._format = None
+        self._session.audio_format = None
 
     async def _start(self, event: Event) -> None:
-        self._format, self._session.discard_audio = None, False
+        self._session.audio_format, self._session.discard_audio = None, False
         try:
             audio_format = fields.audio_format(event)
             await self._begin(audio_format, fields.integer(event, "timestamp") or 0)
@@ -59,20 +58,22 @@ class AudioHandler:
     async def _stop(self, event: Event) -> None:
         if self._session.discard_audio:
             self._session.discard_audio = False
-            self._format = None
+            self._session.audio_format = None
             return
-        if self._session.consumer is None and self._format is None:
+        if self._session.consumer is None and self._session.audio_format is None:
             raise BadEvent("'audio-stop' came without a request or audio before it.")
-        self._format = None
+        self._session.audio_format = None
         await self._consumer().audio_stop()
 
     async def _feed(self, event: Event) -> None:
         audio_format = fields.audio_format(event)
         timestamp = fields.integer(event, "timestamp")
-        if self._format is None:
+        if self._session.audio_format is None:
             await self._begin(audio_format, timestamp or 0)
-        elif audio_format != self._format:
-            raise BadFormat(f"The audio changed from {self._format} to {audio_format} in the middle of a stream.")
+        elif audio_format != self._session.audio_format:
+            raise BadFormat(
+                f"The audio changed from {self._session.audio_format} to {audio_format} in the middle of a stream."
+            )
         audio = event.payload or b""
         if len(audio) % audio_format.frame_bytes:
             raise BadFormat(f"{len(audio)} bytes are no whole number of frames of {audio_format.frame_bytes} bytes.")
@@ -80,7 +81,7 @@ class AudioHandler:
 
     async def _begin(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
         await self._consumer().audio_start(audio_format, timestamp_ms)
-        self._format = audio_format
+        self._session.audio_format = audio_format
 
     def _consumer(self) -> AudioConsumer:
         if self._session.consumer is None:

@@ -69,6 +69,8 @@ class Session:
     consumer: AudioConsumer | None = None
     turn: PipelineTurn | None = None
     """The pipeline run of this connection, while it lasts."""
+    audio_format: AudioFormat | None = None
+    """Format of the audio that the consumer is getting; None: none has begun for it."""
     discard_audio: bool = False
     """What is left of a request's audio is thrown away, up to the next `audio-start`."""
     keep_open: bool = False
@@ -81,5 +83,6 @@ class Session:
     async def listen(self, consumer: AudioConsumer) -> None:
         """Give the audio that follows to this consumer; a request that was waiting for audio is dropped."""
         previous, self.consumer = self.consumer, consumer
+        self.audio_format, self.discard_audio = None, False
         if previous is not None and previous is not consumer:
             await previous.audio_dropped()

@@ -102,7 +102,6 @@ class Turn:
         """Take the connection's audio, or speak at once."""
         self._session.turn = self
         if self._request.spoken:
-            self._session.discard_audio = False
             await self._session.listen(self)
         elif self._request.start is PipelineStage.TTS:
             self._task = self._session.spawn(self._announce(), "announce")
