@@ -10,10 +10,12 @@ import pytest
 from wyoming.asr import Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
+from wyoming.event import Event
 from wyoming.handle import Handled, HandledChunk, HandledStart, HandledStop
 from wyoming.info import AsrModel, AsrProgram, Attribution, Info
 from wyoming.intent import Entity, Intent, IntentsStart, IntentsStop, NotRecognized
 from wyoming.ping import Ping
+from wyoming.pipeline import PipelineStage
 from wyoming.wake import Detection, NotDetected
 
 from tests.scripted_server import Peer, scripted_server
@@ -262,3 +264,26 @@ async def test_waiting_goes_on_until_the_server_is_there(unused_tcp_port: int) -
 async def test_waiting_for_nobody_ends(unused_tcp_port: int) -> None:
     with pytest.raises(Timeout, match="not ready"):
         await client.wait_listening(f"tcp://127.0.0.1:{unused_tcp_port}", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "types", "over_after"),
+    [
+        ("asr", "tts", ["transcript", "audio-start", "audio-stop", "handled", "audio-stop"], 5),
+        ("asr", "tts", ["transcript", "handled", "audio-start", "audio-chunk", "audio-stop"], 5),
+        ("asr", "handle", ["transcript", "handled-start", "handled"], 3),
+        ("asr", "asr", ["voice-stopped", "transcript"], 2),
+        ("intent", "intent", ["intent"], 1),
+        ("intent", "intent", ["intents-start", "intent", "intent", "intents-stop"], 4),
+        ("tts", "tts", ["synthesize", "audio-start", "audio-stop"], 3),
+        ("wake", "tts", ["not-detected"], 1),
+        ("wake", "wake", ["detection"], 1),
+    ],
+)
+def test_a_turn_is_over_where_the_protocol_says(start: str, end: str, types: list[str], over_after: int) -> None:
+    turn_end = client.TurnEnd(PipelineStage(end), PipelineStage(start))
+    reached = []
+    for kind in types:
+        turn_end.watch(Event(kind))
+        reached.append(turn_end.reached)
+    assert reached.index(True) + 1 == over_after

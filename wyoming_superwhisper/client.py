@@ -274,7 +274,7 @@ async def run_pipeline(
     async with await Connection.open(uri) as connection:
         await connection.send(pipeline_request(start_stage, end_stage, language, conversation, name, area))
         async with _sending(connection, audio, format, realtime):
-            end = TurnEnd(end_stage)
+            end = TurnEnd(end_stage, start_stage)
             while not end.reached:
                 event = await connection.receive()
                 end.watch(event)
@@ -342,24 +342,31 @@ def _first_language(info: Info) -> str:
 class TurnEnd:
     """Knows, from a server's events, when a turn by `run-pipeline` is over (`docs/protocol.md`)."""
 
-    def __init__(self, end_stage: PipelineStage = PipelineStage.TTS) -> None:
+    def __init__(
+        self, end_stage: PipelineStage = PipelineStage.TTS, start_stage: PipelineStage = PipelineStage.ASR
+    ) -> None:
         self.reached = False
         self._last = _ENDS[end_stage]
-        self._answered = False
+        self._answered = start_stage is PipelineStage.TTS
+        self._several = False
 
     def watch(self, event: Event) -> None:
         """Take the next event of the server."""
         if event.type in ANSWERS:
             self._answered = True
-        self.reached = event.type in self._last and (self._answered or not AudioStop.is_type(event.type))
+        elif IntentsStart.is_type(event.type):
+            self._several = True
+        unanswered = AudioStop.is_type(event.type) and not self._answered
+        one_of_several = Intent.is_type(event.type) and self._several
+        self.reached = event.type in self._last and not (unanswered or one_of_several)
 
 
 _ENDS: dict[PipelineStage, frozenset[str]] = {
     PipelineStage.WAKE: frozenset({"detection", "not-detected"}),
-    PipelineStage.ASR: frozenset({"transcript"}),
-    PipelineStage.INTENT: ANSWERS,
-    PipelineStage.HANDLE: ANSWERS,
-    PipelineStage.TTS: frozenset({"audio-stop"}),
+    PipelineStage.ASR: frozenset({"transcript", "not-detected"}),
+    PipelineStage.INTENT: ANSWERS | {"intent", "intents-stop", "not-detected"},
+    PipelineStage.HANDLE: ANSWERS | {"not-detected"},
+    PipelineStage.TTS: frozenset({"audio-stop", "not-detected"}),
 }
 
 
