@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from wyoming_superwhisper.speech_text import LONGEST, Splitter, speakable, split
 
 SNIPPETS = st.sampled_from([
-    "Bonjour ", "M. ", "Dupont, ", "3,5 ", "°C", "°C. ", "Oui… ", "peut-être. ", "12 av. Foch ", "8h30 ", "Voulez-vous ",
-    "**gras** ", "# ", "\n", "\n\n", "- ", "1. ", "2) ", "```\n", "```py\n", "~~~\n", "[lien](http://a.b/c d) ", "](x ",
-    "<b>", "<a href= ", "> ", "| a | b |\n", "|---|\n", "😀", "👨\u200d👩\u200d👧 ", "! ", "? ", "« ", "» ", '"', "… ", "... ",
-    "a.m. ", "U.S. ", "J. ", "10 ", "000 ", "000€ ", "km ", "-5 ", "10-15 % ", "https://www.ex.org/p?q ", "a@b.fr ",
-    "你好。", "« Ça ", "etc. ", "\xa0", "\u202f", "\t", "\r\n", "_x_ ", "é", "É", "i", "W ", "=== ", "--- ", "&amp; ", "$5 ",
-    ", ", "; ", ": ", "— ", "(", ") ", "1️⃣ ", "Un mot, deux mots, trois ", "phrase assez longue pour être coupée, ",
+    "Bonjour ", "M. ", "Dupont, ", "3,5 ", "°C", "°C. ", "Oui… ", "peut-être. ", "12 av. Foch ", "8h30 ",
+    "**gras** ", "# ", "\n", "\n\n", "- ", "1. ", "2) ", "```\n", "```py\n", "~~~\n", "[lien](http://a.b/c d) ",
+    "](x ", "Voulez-vous ", "<b>", "<a href= ", "> ", "| a | b |\n", "|---|\n", "😀", "👨\u200d👩\u200d👧 ",
+    "! ", "? ", "« ", "» ", '"', "… ", "... ", "a.m. ", "U.S. ", "J. ", "10 ", "000 ", "000€ ", "km ", "-5 ",
+    "10-15 % ", "https://www.ex.org/p?q ", "a@b.fr ", "你好。", "« Ça ", "etc. ", "\xa0", "\u202f", "\t",
+    "\r\n", "_x_ ", "é", "É", "i", "W ", "=== ", "--- ", "&amp; ", "$5 ", ", ", "; ", ": ", "— ", "(", ") ",
+    "1️⃣ ", "Un mot, deux mots, trois ", "phrase assez longue pour être coupée, ",
 ])  # fmt: skip
 TEXTS = st.lists(SNIPPETS | st.text(max_size=5), max_size=40).map("".join)
 LANGUAGES = st.sampled_from(["fr", "en", "es", "de", ""])

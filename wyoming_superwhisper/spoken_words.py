@@ -54,7 +54,7 @@ def say_token(token: str, before: str, words: Words) -> list[str]:
     bare = token.lstrip(_OPENING)
     core, tail = _split_tail(bare)
     said = _say_core(core, tail, before.lstrip(_OPENING), words) if core else bare
-    return (token[: len(token) - len(bare)] + _NOT_SAID.sub(" ", said)).split()
+    return _NOT_SAID.sub(" ", token[: len(token) - len(bare)] + said).split()
 
 
 def continues_number(before: str, token: str, words: Words) -> bool:
@@ -71,7 +71,7 @@ _NUMBER = re.compile(r"[-−+]?\d+(?:[.,]\d+)*")
 _GROUP = re.compile(r"\d{3}(?!\d)")
 _LEADING_GROUPS = re.compile(r"[1-9]\d{0,2}(?:\d{3})*")
 _TAIL = re.compile(r"[.,;:!?…»”’\"')\]]+$")
-_OPENING = "([{«“„‘\"'¿¡"
+_OPENING = "(«“„‘\"'¿¡"
 _NOT_SAID = re.compile(r"[/\\~^{}|\[\]]+")  # espeak-ng would name them
 _DIMENSION = re.compile(r"(\d+(?:[.,]\d+)*)([^\d\s.,:;!?].*)")
 
