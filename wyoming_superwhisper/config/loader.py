@@ -35,6 +35,7 @@ NOT_SETTINGS = frozenset({"SETTINGS", "WORKER_SECRET"})
 """Environment variables with our prefix that are read elsewhere."""
 
 _FOLDER = Path(__file__).parent
+_HOME_FILE = "home.file"
 _KUBERNETES = ("SERVICE_", "PORT")
 """Kubernetes sets WYOMING_SUPERWHISPER_SERVICE_HOST, …_PORT, …_PORT_10300_TCP for a service of our name."""
 
@@ -60,15 +61,22 @@ def load(
 
     Without a source: the packaged defaults of the kind. Raises `SettingsError`.
     """
-    schema = _Schema(kind)
+    schema = _schema(kind)
     found: dict[str, _Found] = {}
     if source is not None and str(source) != "default":
         found.update(_from_file(schema, source))
-    found.update(_from_environment(schema, os.environ if environment is None else environment))
-    for override in _as_overrides(overrides):
-        _apply_override(schema, override, found)
+    from_environment = _from_environment(schema, os.environ if environment is None else environment)
+    options = list(_as_overrides(overrides))
     if kind is Settings:
+        # Before the rest of the environment and the options, which may change what the home's file says.
+        found.update({key: value for key, value in from_environment.items() if key == _HOME_FILE})
+        for option in options:
+            if option.key == _HOME_FILE:
+                _apply_override(schema, option, found)
         _read_home_file(found)
+    found.update(from_environment)
+    for option in options:
+        _apply_override(schema, option, found)
     _read_secret_files(schema, found)
     settings = _build(kind, "", found)
     if isinstance(settings, Settings):
@@ -99,7 +107,7 @@ def parse_assignment(text: str, origin: str = "--set") -> Override:
 
 def keys(kind: type[Any]) -> tuple[str, ...]:
     """All dotted keys of a kind of settings, in order."""
-    return tuple(_Schema(kind).leaves)
+    return tuple(_schema(kind).leaves)
 
 
 def environment_name(key: str) -> str:
@@ -135,6 +143,13 @@ class _Schema:
         near = difflib.get_close_matches(key, names, 1, 0.6) or _same_last_part(key, names)
         hint = f"; did you mean {near[0]}?" if near else ""
         return SettingsError(f"{where}: there is no setting {key}{hint}")
+
+
+_SCHEMAS: dict[type[Any], _Schema] = {}
+
+
+def _schema(kind: type[Any]) -> _Schema:
+    return _SCHEMAS.setdefault(kind, _SCHEMAS.get(kind) or _Schema(kind))
 
 
 def _parents(key: str) -> Iterator[str]:
@@ -438,7 +453,7 @@ def _check(leaf: Leaf, value: Any, where: str) -> Any:
 
 def _wrong(where: str, key: str, found: object, allowed: str, near: str = "") -> SettingsError:
     hint = f"; did you mean {near}?" if near else ""
-    return SettingsError(f"{where}: {key} is {found or 'empty'}; allowed: {allowed}{hint}")
+    return SettingsError(f"{where}: {key} is {'empty' if found == '' else found}; allowed: {allowed}{hint}")
 
 
 def _show(leaf: Leaf, value: object) -> object:
@@ -476,7 +491,7 @@ def _describe(node: yaml.Node) -> str:
 
 def _read_home_file(found: dict[str, _Found]) -> None:
     """Replace the home by what `home.file` holds."""
-    named = found.get("home.file")
+    named = found.get(_HOME_FILE)
     if named is None or not named.value:
         return
     path = (named.folder or Path()) / Path(named.value).expanduser()
@@ -487,7 +502,7 @@ def _read_home_file(found: dict[str, _Found]) -> None:
         root = root.value[0][1]
     inside: dict[str, _Found] = {}
     if root is not None:
-        _collect(_Schema(HomeSettings), root, "", path, inside)
+        _collect(_schema(HomeSettings), root, "", path, inside)
     inside.pop("file", None)
     found.update({f"home.{key}": value for key, value in inside.items()})
 
