@@ -178,6 +178,61 @@ class FakeStreams:
             raise ValueError(call.method)
 
 
+class FakeModels:
+    """An engine with the calls of the Whisper, Llama, Piper and light workers, each answered at once or after `s`."""
+
+    capacity = 1
+
+    def __init__(self, configuration: Mapping[str, Any]) -> None:
+        self._configuration = configuration
+        self._home = configuration.get("home")
+        self._calls: list[Call] = []
+        self._asked: list[dict[str, Any]] = []
+
+    def load(self) -> Mapping[str, Any]:
+        return {"languages": ["fr"]}
+
+    def admit(self, call: Call) -> None:
+        self._calls.append(call)
+        if call.method != "asked":
+            self._asked.append({"method": call.method, "data": dict(call.data), "priority": int(call.priority)})
+
+    def step(self) -> bool:
+        calls, self._calls = self._calls, []
+        for call in calls:
+            until = time.monotonic() + self._configuration.get("s", 0.0)
+            while time.monotonic() < until and not call.cancelled:
+                time.sleep(0.005)
+            getattr(self, call.method.replace(".", "_"))(call)
+        return False
+
+    def asked(self, call: Call) -> None:
+        call.done({"asked": self._asked, "home": self._home})
+
+    def transcribe(self, call: Call) -> None:
+        numbers = {"no_speech_probability": 0.1, "average_logprob": -0.2, "compression_ratio": 1.5}
+        call.done({"text": f"{len(call.payload)} bytes", "language": "fr", "tokens": [1, 2], **numbers})
+
+    def intents_recognize(self, call: Call) -> None:
+        intent = {"name": "HassTurnOn", "slots": {"area": "Salon"}, "text": "Allumé.", "template": ""}
+        call.done({"intents": [intent] if call.data["text"] == "allume le salon" else []})
+
+    def home(self, call: Call) -> None:
+        self._home = call.data
+        call.done({})
+
+    def answer(self, call: Call) -> None:
+        if call.data["text"] == "il fait sombre":
+            call.part({"intents": [{"name": "HassTurnOn", "slots": {"area": "Salon"}}]})
+        else:
+            for word in ("Bonjour", " à", " vous."):
+                call.part({"text": word})
+        call.done({"tokens_prompt": 5, "tokens_cached": 0, "tokens_answer": 3, "stop": "end"})
+
+    def speak(self, call: Call) -> None:
+        call.done({"sample_rate": 22050, "level": 0.5}, bytes(2 * len(call.data["text"])))
+
+
 def _voice(frames: list[int]) -> dict[str, Any]:
     voiced = [index for index, loud in enumerate(frames) if loud]
     return {

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import logging
 import os
 import queue
@@ -32,7 +31,7 @@ from typing import Any, NoReturn
 
 from wyoming.event import Event
 
-from wyoming_superwhisper import wire
+from wyoming_superwhisper import logs, wire
 from wyoming_superwhisper.engines import registry
 from wyoming_superwhisper.engines.base import Engine, Priority
 from wyoming_superwhisper.errors import Internal, ModelError, OutOfMemory, SuperwhisperError
@@ -45,7 +44,6 @@ CANCELLED = "cancelled"
 """Code of a `fail` that acknowledges a cancel."""
 MODEL_ERROR = "model-error"
 """Code of a `load-failed` that the owner must mend: `errors.ModelError`."""
-TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 SECRET_VARIABLE = "WYOMING_SUPERWHISPER_WORKER_SECRET"
 """Environment variable with what a worker says first on a loopback connection."""
 
@@ -167,7 +165,7 @@ class Worker:
         configuration = self._pipe.read()
         if configuration is None:
             _leave(0)
-        configure_logging(**configuration.data.get("log") or {})
+        logs.configure(**configuration.data.get("log") or {})
         _be_nice(configuration.data.get("nice", 0))
         threading.Thread(target=self._read, name="reader", daemon=True).start()
         engine = self._load(configuration.data.get("engine") or {})
@@ -281,22 +279,6 @@ def memory_bytes() -> int:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0
-
-
-def configure_logging(level: str = "info", format: str = "text") -> None:
-    """Log to standard error in the front's format."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonFormatter() if format == "json" else logging.Formatter(TEXT_FORMAT))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-class _JsonFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        text = record.getMessage()
-        if record.exc_info:
-            text = f"{text}\n{self.formatException(record.exc_info)}"
-        line = {"time": record.created, "level": record.levelname.lower(), "logger": record.name, "message": text}
-        return json.dumps(line, ensure_ascii=False)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
