@@ -292,10 +292,9 @@ def _http_problem(url: str, error: urllib.error.HTTPError) -> Exception:
 
 
 def _read(answer: Any, size: int) -> bytes:
+    """What has come, up to `size` bytes; nothing at the end. Waits for no more than that, so a stall loses nothing."""
     try:
-        piece: bytes = answer.read(size)
-    except http.client.IncompleteRead as error:
-        return error.partial
+        piece: bytes = answer.read1(size)
     except (OSError, http.client.HTTPException) as error:
         raise _Broken(f"the connection stalled or broke off ({error or type(error).__name__})") from error
     return piece
