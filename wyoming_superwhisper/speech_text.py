@@ -7,8 +7,9 @@ chunking are those of `split(text)`.
 - Markdown marks, emoji, tags and control characters are left out; links keep their words, addresses their host;
   blocks of code become two words; table rows and lists are read cell by cell and item by item; units, signs and
   usual shortenings are said in full (see `spoken_words`).
-- A piece is a sentence. The first piece of a text may end earlier, at a comma or stronger, once it has three words and
-  fifteen characters, so that sound begins early. Pieces are at most `LONGEST` characters, or one word.
+- A piece is a sentence: it ends where its mark is followed by something that can begin another. The first piece of a
+  text doesn't wait, so that sound begins early: it ends at once at the mark of a sentence, and with three words and
+  fifteen characters also at a comma or the like. Pieces are at most `LONGEST` characters, or one word.
 - What can't be pronounced gives no piece.
 """
 
@@ -227,6 +228,14 @@ _CLAUSE_END = re.compile(r"[,;:—–](?:\s*[\"'”’»)\]])*$")
 _ANY_END = re.compile(r"[.!?…,;:。！？][\"'”’»)\]]*$")
 _INITIALS = re.compile(r"(?:^|[\s(«“\"'’-])([^\W\d_a-zà-ÿ]\.|(?:[^\W\d_]\.){2,})$")
 _HALVES_OF_DAY = ("a.m.", "p.m.")
+_LAST_WORD = re.compile(r"([^\W\d_]{2,})(?:\.| ?[!?]+)$")
+_TITLES = frozenset(("capt", "cf", "chap", "lt", "mt", "pp", "prof", "réf", "sgt", "st"))
+"""Shortenings that are followed by a name or number, and end no sentence."""
+_SHORTENED = _TITLES.union(
+    ("al", "apdo", "art", "bzw", "ca", "co", "col", "dpto", "ed", "etc", "ex", "fig", "ibid", "inc", "jr", "ltd", "nb"),
+    ("no", "núm", "pág", "sr", "usw", "vol"),
+)
+"""Shortenings after which a sentence may go on."""
 _OPENERS = "«“„‘¿¡([{\"'—–-"
 
 
@@ -303,9 +312,7 @@ class _Cutter:
         self._end_first_clause()
 
     def _end_first_clause(self) -> None:
-        if self._begun or not self._piece or not _CLAUSE_END.search(text := self._text()):
-            return
-        if len(text) >= FIRST_CLAUSE_CHARACTERS and sum(map(is_said, self._piece)) >= FIRST_CLAUSE_WORDS:
+        if not self._begun and self._piece and _ends_first_piece(self._text()):
             self._emit(len(self._piece))
 
     def _shorten(self) -> None:
@@ -331,8 +338,20 @@ def _beginning(word: str) -> str:
 
 def _ends_sentence(text: str, begins: str) -> bool:
     """Whether a sentence ends after `text` if the next word begins so."""
-    end = _SENTENCE_END.search(text)
-    if end is None or begins.islower():
+    if begins.islower() or not _SENTENCE_END.search(text):
         return False
     initials = _INITIALS.search(text)
-    return initials is None or initials[1].lower() in _HALVES_OF_DAY
+    if initials:
+        return initials[1].lower() in _HALVES_OF_DAY
+    word = _LAST_WORD.search(text)
+    return word is None or word[1].lower() not in _TITLES
+
+
+def _ends_first_piece(text: str) -> bool:
+    """Whether the first piece ends after `text`, whatever comes next."""
+    if _CLAUSE_END.search(text):
+        return len(text) >= FIRST_CLAUSE_CHARACTERS and sum(map(is_said, text.split())) >= FIRST_CLAUSE_WORDS
+    if any(text.count(opening) > text.count(closing) for opening, closing in ("«»", "“”", "()")):
+        return False  # its closing mark belongs to it
+    word = _LAST_WORD.search(text)
+    return word is not None and word[1].lower() not in _SHORTENED
