@@ -25,7 +25,7 @@ from wyoming_superwhisper.engines.base import (
 )
 from wyoming_superwhisper.errors import Busy, EngineLost, SuperwhisperError
 from wyoming_superwhisper.home import Home, domain_of
-from wyoming_superwhisper.intents_text import language_of, plain
+from wyoming_superwhisper.intents_text import language_of, normalise
 from wyoming_superwhisper.timers import NoSuchTimer, SeveralTimers, Timer, Timers, TooManyTimers
 
 logger = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ class Intents:
     """Intents for the client to execute. Nothing was done here."""
 
     calls: tuple[IntentCall, ...]
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class Answer:
     text: str
     action: Literal["", "stop"] = ""
     """What a satellite should do besides speaking: "stop" ends playback and ringing."""
+    by: str = field(default="", compare=False)
+    """Who answered: "assistant", "intent:NAME" or "llm:MODEL"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class NotHandled:
     """Understood, but not done; the text says why."""
 
     text: str
+    by: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class NotRecognized:
     """Not understood."""
 
     text: str
+    by: str = field(default="", compare=False)
 
 
 Part = Intents | Answer | NotHandled | NotRecognized
@@ -165,12 +170,15 @@ class Assistant:
         timers: Timers | None = None,
         conversations: Conversations | None = None,
         now: Callable[[], datetime] = datetime.now,
+        llm_name: str = "",
     ) -> None:
+        """`llm_name`: what to call the language model where a reply says who answered."""
         self.home = home
-        self.timers = timers or Timers()
-        self.conversations = conversations or Conversations(forget_s)
+        self.timers = Timers() if timers is None else timers
+        self.conversations = Conversations(forget_s) if conversations is None else conversations
         self._intents = intents
         self._llm = llm
+        self._llm_name = llm_name
         self._languages = tuple(dict.fromkeys(language_of(tag) for tag in languages))
         self._default_language = language_of(default_language)
         self._guess_language = guess_language
@@ -223,26 +231,27 @@ class Assistant:
         """
         turn = _Turn(said, self.language(said), self.area(said), self.conversations.get(said.conversation))
         if (part := self._at_once(turn)) is not None:
-            yield part
+            yield replace(part, by="assistant")
             return
         if understood is None:
             understood = await self.understand(said, Priority.FINAL)
         calls = self._confirmed(turn) or understood.calls
+        by = f"llm:{self._llm_name}"
         if calls and not (self._chat(calls) and said.execute):
-            parts = self._act(turn, calls)
+            parts, by = self._act(turn, calls), "intent:" + "+".join(call.name for call in calls)
         elif self._llm is None:
-            parts = self._without_model(turn, understood)
+            parts, by = self._without_model(turn, understood), "assistant"
         else:
             parts = self._ask(turn, understood, self._llm)
         async with _closing(parts):
             async for part in parts:
-                yield part
+                yield replace(part, by=by)
 
     # --- rules
 
     def _at_once(self, turn: _Turn) -> Part | None:
         """What needs no engine: silence, stop, repeat, and a no to a question of ours."""
-        words, conversation = plain(turn.said.text), turn.conversation
+        words, conversation = normalise(turn.said.text, turn.language), turn.conversation
         if not _has_words(words):
             return NotRecognized(phrases.say("not_understood", turn.language))
         if phrases.is_said("stop", words, turn.language):
@@ -258,7 +267,8 @@ class Assistant:
     def _confirmed(self, turn: _Turn) -> tuple[IntentCall, ...]:
         """What was asked about and is now confirmed; anything but a yes drops the question."""
         calls, turn.conversation.to_confirm = turn.conversation.to_confirm, ()
-        return calls if calls and phrases.is_said("yes", plain(turn.said.text), turn.language) else ()
+        words = normalise(turn.said.text, turn.language)
+        return calls if calls and phrases.is_said("yes", words, turn.language) else ()
 
     def _chat(self, calls: Sequence[IntentCall]) -> bool:
         """Whether this is small talk that a language model does better than a pack made for Home Assistant."""

@@ -38,7 +38,7 @@ class SpokenLanguage:
 
 def plain(text: str) -> str:
     """The same text with one kind of apostrophe, ligature, space and quote, without the final mark."""
-    text = unicodedata.normalize("NFKC", text).translate(_CHARACTERS)
+    text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS))
     text = _SPACES.sub(" ", text).strip()
     return _ENDS.sub("", text).strip()
 
@@ -133,16 +133,18 @@ _FR = SpokenLanguage(
         (r"\b(?:un )?quart d'heure\b", "15 minutes"),
         (r"\btrois quarts d'heure\b", "45 minutes"),
         (r"\bune (heure|minute|seconde)\b", r"1 \1"),
+        (r"\bd'(?=\d)", "de "),
         (r"\bà fond\b", "à 100%"),
         (r"\bau (?:maximum|max)\b", "à 100%"),
     ),
-    joins=r"\s*(?:;|,(?!\d))\s*(?:et |puis )*|\s+(?:et puis|et ensuite|et aussi|et|puis|ensuite)\s+",
+    joins=r"\s*(?:;|,(?!\d)|[.!?](?!\S))\s*(?:et |puis )*|\s+(?:et puis|et ensuite|et aussi|et|puis|ensuite)\s+",
     also_before=r"(?:et|pareil pour|idem pour|même chose pour|la même chose pour|aussi)",
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
-    no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?|lumières?|lampes?"
-    r"|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?|fenêtres?)(?!\w)",
+    no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?"
+    r"|lumières?|lampes?|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?"
+    r"|fenêtres?)(?!\w)",
     pronouns=(
         (r"^(\w+)-(?:la|le|les)\b(.*)$", r"\1 {target}\2"),
         (r"^(?:l'|les |la |le )(\w+(?:er|ir|re))\b(.*)$", r"\1 {target}\2"),
@@ -205,12 +207,13 @@ _EN = SpokenLanguage(
         (r"\b(?:a|one) minute\b", "1 minute"),
         (r"\bfull brightness\b", "100 percent"),
     ),
-    joins=r"\s*(?:;|,(?!\d))\s*(?:and |then )*|\s+(?:and then|and also|and|then)\s+",
+    joins=r"\s*(?:;|,(?!\d)|[.!?](?!\S))\s*(?:and |then )*|\s+(?:and then|and also|and|then)\s+",
     also_before=r"(?:and|also|same for|the same for|now|same in)",
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
     lights=r"(?:lights?|lamps?|lighting)",
-    no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
+    no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?"
+    r"|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
     pronouns=((r"^(.*\b)(?:it|them|that|those)\b(.*)$", r"\1{target}\2"),),
     phrases={
         "light": "the {area} lights",
@@ -247,7 +250,7 @@ _ES = SpokenLanguage(
         (r"\bun cuarto de hora\b", "15 minutos"),
         (r"\b(\d+) ?(?:por ?ciento|%)", r"\1%"),
     ),
-    joins=r"\s*(?:;|,(?!\d))\s*(?:y |luego )*|\s+(?:y luego|y después|y|e|luego)\s+",
+    joins=r"\s*(?:;|,(?!\d)|[.!?](?!\S))\s*(?:y |luego )*|\s+(?:y luego|y después|y|e|luego)\s+",
     also_before=r"(?:y|también|lo mismo para|igual para)",
     also_after=r"(?:también|igual|tampoco)",
     articles=r"(?:en|de|del|a|al|el|la|los|las|para|mi|mis)",
@@ -290,7 +293,7 @@ _CHARACTERS = str.maketrans(
 )
 _SPACES = re.compile(r"\s+")
 _ENDS = re.compile(r"^[\s¿¡.,;:!?-]+|[\s.,;:!?-]+$")
-_LOOSE_COMMA = re.compile(r"\s*(?:[;!?]|:(?!\d)|,(?!\d)|(?<!\d),)\s*")
+_LOOSE_COMMA = re.compile(r"\s*(?:[;!?]|:(?!\d)|,(?!\d)|(?<!\d),|\.(?!\S))\s*")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,14 +10,14 @@ from rapidfuzz import fuzz, process
 
 from wyoming_superwhisper.home import Home, fold
 
-NEAR = 86.0
+NEAR = 85.0
 """Likeness in percent from which a long word is taken for a name; short words need more."""
 
 NEAR_SHORT = 90.0
 SHORT = 6
 """Up to this many letters a name counts as short."""
 
-LEAD = 6.0
+LEAD = 12.0
 """By how much the best name must be more like what was said than any name that means something else."""
 
 _WORD = re.compile(r"[^\s']+'?")
@@ -54,14 +54,19 @@ class NameRepair:
         self._longest = max((len(_WORD.findall(key)) for key in self._keys), default=0)
 
     def repair(self, text: str, language: str) -> str | None:
-        """The sentence with the nearest name in place of the words that sound like it; None: none is near enough."""
-        del language
+        """The sentence with the nearest name in place of the words that sound like it.
+
+        None: no name is near enough, or anywhere two are that mean different things.
+        """
+        del language  # letters are compared, which serves the languages that write with them
         words = [match.span() for match in _WORD.finditer(text)]
         best: tuple[float, int, int, str] | None = None
         for first in range(len(words)):
             for last in range(first, min(len(words), first + self._longest + 1)):
                 start, end = words[first][0], words[last][1]
                 found = self._nearest(text[start:end])
+                if found is _AMBIGUOUS:
+                    return None
                 if found and (best is None or (found[0], end - start) > (best[0], best[2] - best[1])):
                     best = (found[0], start, end, found[1])
         if best is None:
@@ -75,14 +80,19 @@ class NameRepair:
             return None
         needed = NEAR_SHORT if len(said) <= SHORT else NEAR
         found = process.extract(said, self._keys, scorer=fuzz.ratio, limit=4, score_cutoff=needed - LEAD)
-        if not found or found[0][1] < needed or _DIGITS.findall(said) != _DIGITS.findall(found[0][0]):
+        if not found or found[0][1] < needed:
             return None
+        if _DIGITS.findall(said) != _DIGITS.findall(found[0][0]):
+            return _AMBIGUOUS
         target = self._targets[found[0][0]]
-        if any(
-            score > found[0][1] - LEAD and not self._targets[key].means <= target.means for key, score, _ in found[1:]
-        ):
-            return None
+        near = [key for key, score, _ in found[1:] if score > found[0][1] - LEAD]
+        if any(not self._targets[key].means <= target.means for key in near):
+            return _AMBIGUOUS
         return found[0][1], target.name
+
+
+_AMBIGUOUS = (0.0, "")
+"""Two names are as near as each other."""
 
 
 def sounds(name: str) -> str:
