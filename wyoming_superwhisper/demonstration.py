@@ -23,16 +23,20 @@ from typing import Any
 import numpy as np
 import platformdirs
 
-from wyoming_superwhisper import client, discovery
+from wyoming_superwhisper import client, discovery, logs
 from wyoming_superwhisper.audio import AudioFormat, read_wav, write_wav
-from wyoming_superwhisper.errors import BadFormat, Internal, SettingsError, SuperwhisperError
+from wyoming_superwhisper.config.satellite_settings import SndSettings
+from wyoming_superwhisper.errors import BadFormat, Internal, NoText, SettingsError, SuperwhisperError
 from wyoming_superwhisper.models.demo import domain, espeak
+from wyoming_superwhisper.satellite.speaker import make_speaker
 
 DEFAULT_PORT = 10300
 READY_S = 180.0
 """Time that the server may take to be ready; the first start on a slow machine reads a lot from the disk."""
 STOP_S = 10.0
 """Time that the server may take to stop before it is killed."""
+PLAY_S = 5.0
+"""Time that playing an answer may take beyond its length."""
 TURN_S = 60.0
 """Time that one turn may take."""
 AUDIBLE_DB = -45.0
@@ -70,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace", line_buffering=True)
+    logs.configure("error")  # what goes wrong is said in our own words
     try:
         return asyncio.run(_until_stopped(options))
     except KeyboardInterrupt:  # where there are no signal handlers (Windows)
@@ -144,7 +149,7 @@ async def _show(server: ServerProcess, options: argparse.Namespace, spoken: Utte
     print("All as it should be." if not wrong else f"{len(wrong)} of {len(turns)} turns went wrong: see above.")
     if options.once:
         return 1 if wrong else 0
-    _print_what_now(server)
+    _print_what_now(server, options.language)
     server.show_log = True
     return await server.ended()
 
@@ -315,6 +320,8 @@ async def _run_turn(uri: str, number: int, utterance: Utterance, language: str) 
             await _converse(uri, turn, language)
     except TimeoutError:
         turn.problems.append(f"not over after {TURN_S:g} s")
+    except NoText:
+        pass  # nothing was heard: `_check` says so
     except SuperwhisperError as error:
         turn.problems.append(f"{error.code}: {error}")
     turn.problems += _check(turn, language)
@@ -423,7 +430,18 @@ def _recording(path: Path) -> Utterance:
 
 async def _play(audio: bytes, format: AudioFormat) -> str:
     """Play the answer where there is a sound device; what came of it, in words."""
-    return "no sound device"
+    try:
+        speaker = make_speaker(SndSettings())
+    except SettingsError:
+        return "no, there is no sound device here"
+    try:
+        async with speaker, asyncio.timeout(format.seconds(len(audio)) + PLAY_S):
+            await speaker.start(format)
+            await speaker.write(audio)
+            await speaker.finish()
+            return "yes" if speaker.works else "no, the sound device does not work"
+    except TimeoutError:
+        return "no, the sound device does not take it"
 
 
 def _folder() -> Path:
@@ -440,7 +458,7 @@ def _folder() -> Path:
 # --- what to do next -------------------------------------------------------------------------------------------
 
 
-def _print_what_now(server: ServerProcess) -> None:
+def _print_what_now(server: ServerProcess, language: str) -> None:
     program = _program()
     addresses = [str(one) for one in discovery.advertised_addresses("0.0.0.0", discovery.machine_addresses())]
     host = addresses[0] if addresses else "127.0.0.1"
@@ -450,7 +468,7 @@ The server stays up. Its models are small ones for trying out; a house wants the
   Home Assistant   finds it by itself (Settings > Devices & services), or: Add integration > Wyoming Protocol >
                    host {host}, port {server.port}
   Microphone       {program} satellite --server {server.uri}
-  Text             {program} ask "Raconte-moi une blague." --server {server.uri}
+  Text             {program} ask "{SENTENCES[language][-1].text}" --server {server.uri}
   Stop             Ctrl-C
 """)
 

@@ -72,6 +72,11 @@ class Speaker:
         await self._sink.close()
 
     @property
+    def works(self) -> bool:
+        """Whether the device took what it was given last."""
+        return not self._broken
+
+    @property
     def playing(self) -> bool:
         """Whether a reply has begun and not ended."""
         return self._converter is not None

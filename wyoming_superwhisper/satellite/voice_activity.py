@@ -1,4 +1,4 @@
-"""Knows when somebody speaks and when the utterance is over, on the satellite itself (pymicro-vad, or loudness)."""
+"""Knows when somebody speaks and when the utterance is over, on the satellite itself (pymicro-vad and loudness)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ _FRAME_BYTES = SPEECH.bytes_of(FRAME_S)
 
 
 class Judge(Protocol):
-    """Tells how likely it is that a frame of 10 ms is speech."""
+    """Tells how likely it is that somebody speaks, frame by frame."""
 
-    def process_10ms(self, audio: bytes) -> float:
-        """Probability from 0 to 1; negative while it has not heard enough to tell."""
+    lag_s: float
+    """How long after the end of speech it still says speech, in seconds."""
+
+    def judge(self, frame: bytes) -> float:
+        """Probability of speech from 0 to 1, with this frame of 10 ms heard."""
 
 
 class Utterance:
@@ -37,8 +40,8 @@ class Utterance:
         """Whether somebody has spoken."""
         self.over = False
         """Whether somebody has spoken and then been silent long enough."""
-        self._silence_s = silence_s
         self._judge = judge or make_judge()
+        self._silence_s = max(silence_s - self._judge.lag_s, FRAME_S)
         self._rest = b""
         self._speaking = False
         self._speech_s = 0.0
@@ -50,7 +53,7 @@ class Utterance:
         whole = len(audio) - len(audio) % _FRAME_BYTES
         self._rest = audio[whole:]
         for at in range(0, whole, _FRAME_BYTES):
-            self._take(self._judge.process_10ms(audio[at : at + _FRAME_BYTES]))
+            self._take(self._judge.judge(audio[at : at + _FRAME_BYTES]))
 
     def _take(self, probability: float) -> None:
         if probability >= SPEECH_ABOVE:
@@ -65,17 +68,47 @@ class Utterance:
 
 
 def make_judge() -> Judge:
-    """pymicro-vad where there is a build of it, else loudness."""
+    """pymicro-vad and loudness together where there is a build of the former, else loudness alone."""
     try:
-        judge: Judge = importlib.import_module("pymicro_vad").MicroVad()
+        return EitherJudge(MicroVadJudge(), LoudnessJudge())
     except (ImportError, OSError):  # there is none for Windows
         return LoudnessJudge()
-    return judge
+
+
+class MicroVadJudge:
+    """pymicro-vad: a small neural network, whose answer is a mean over the last third of a second."""
+
+    lag_s = 0.3
+    WARM_UP_S = 1.0
+    """It gives no answer before it has heard this much: silence, so that a first word is not missed."""
+
+    def __init__(self) -> None:
+        """Raises ImportError or OSError where there is no build of it."""
+        self._vad = importlib.import_module("pymicro_vad").MicroVad()
+        for _ in range(round(self.WARM_UP_S / FRAME_S)):
+            self._vad.process_10ms(bytes(_FRAME_BYTES))
+
+    def judge(self, frame: bytes) -> float:
+        """See `Judge`."""
+        return float(self._vad.process_10ms(frame))
+
+
+class EitherJudge:
+    """Speech is what one of several takes for it: pymicro-vad misses words as short as "Oui."."""
+
+    def __init__(self, *judges: Judge) -> None:
+        self._judges = judges
+        self.lag_s = max(judge.lag_s for judge in judges)
+
+    def judge(self, frame: bytes) -> float:
+        """See `Judge`."""
+        return max([judge.judge(frame) for judge in self._judges])
 
 
 class LoudnessJudge:
     """Takes for speech what is much louder than the quietest of late."""
 
+    lag_s = 0.0
     ABOVE_FLOOR = 4.0
     """Factor over the noise floor (12 dB)."""
     LEAST_RMS = 120.0
@@ -86,9 +119,9 @@ class LoudnessJudge:
     def __init__(self) -> None:
         self._floor = 0.0
 
-    def process_10ms(self, audio: bytes) -> float:
+    def judge(self, frame: bytes) -> float:
         """See `Judge`."""
-        samples = np.frombuffer(audio, "<i2").astype(np.float32)
+        samples = np.frombuffer(frame, "<i2").astype(np.float32)
         rms = float(np.sqrt(np.mean(samples**2)))
         self._floor = max(1.0, min(rms, self._floor * self.FLOOR_RISES) if self._floor else rms)
         return 1.0 if rms > max(self._floor * self.ABOVE_FLOOR, self.LEAST_RMS) else 0.0

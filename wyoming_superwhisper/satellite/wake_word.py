@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import time
 from collections import deque
 from collections.abc import Sequence
 from types import ModuleType
@@ -23,7 +22,9 @@ class WakeWordListener:
         self._features = module.MicroWakeWordFeatures()
         self._models = [_load(module, word) for word in settings.words]
         self._refractory_s = settings.refractory_s
-        self._deaf_until: dict[str, float] = {}
+        self._heard_s = 0.0
+        self._deaf_until_s: dict[str, float] = {}
+        """By the audio heard, not by the clock: audio may come in bursts."""
         self._pre_roll_bytes = SPEECH.bytes_of(settings.pre_roll_s)
         self._recent: deque[bytes] = deque()
         self._recent_bytes = 0
@@ -41,6 +42,7 @@ class WakeWordListener:
     def feed(self, chunk: bytes) -> str | None:
         """Take the next audio; the name of the wake word that it completes."""
         self._remember(chunk)
+        self._heard_s += SPEECH.seconds(len(chunk))
         heard: str | None = None
         for features in self._features.process_streaming(chunk):
             for model in self._models:  # each sees everything, also when another has heard its word
@@ -64,10 +66,9 @@ class WakeWordListener:
 
     def _is_new(self, word: str) -> bool:
         """Whether the word is no echo of the last detection of it."""
-        now = time.monotonic()
-        new = now >= self._deaf_until.get(word, 0.0)
+        new = self._heard_s >= self._deaf_until_s.get(word, 0.0)
         if new:
-            self._deaf_until[word] = now + self._refractory_s
+            self._deaf_until_s[word] = self._heard_s + self._refractory_s
         return new
 
 

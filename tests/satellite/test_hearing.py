@@ -1,0 +1,111 @@
+"""Wake words and the end of an utterance, heard in real speech by espeak-ng."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wyoming_superwhisper.audio import SPEECH, AudioFormat, convert
+from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
+from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.models.demo import espeak
+from wyoming_superwhisper.satellite.voice_activity import Judge, LoudnessJudge, Utterance, make_judge
+from wyoming_superwhisper.satellite.wake_word import WakeWordListener, known_words
+
+CHUNK = SPEECH.bytes_of(0.03)
+
+
+def say(text: str, voice: str = "en-us") -> bytes:
+    """The text spoken, 16 kHz mono, with the silence at its ends cut off."""
+    samples = espeak.speak(text, voice)
+    loud = np.nonzero(np.abs(samples.astype(int)) > 300)[0]
+    return convert(samples[loud[0] : loud[-1]].tobytes(), AudioFormat(espeak.SAMPLE_RATE, 2, 1), SPEECH)
+
+
+def heard(listener: WakeWordListener, audio: bytes) -> list[tuple[str, float]]:
+    """Every detection, with the time at which it was known."""
+    found = []
+    for at in range(0, len(audio), CHUNK):
+        name = listener.feed(audio[at : at + CHUNK])
+        if name is not None:
+            found.append((name, SPEECH.seconds(at + CHUNK)))
+    return found
+
+
+@pytest.mark.parametrize(("word", "text"), [("okay_nabu", "okay nabu"), ("alexa", "alexa")])
+def test_a_wake_word_is_heard_once_and_soon(word: str, text: str) -> None:
+    listener = WakeWordListener(WakeWordSettings(words=("okay_nabu", "alexa")))
+    spoken = say(text)
+    detections = heard(listener, SPEECH.silence(1.0) + spoken + SPEECH.silence(1.5))
+    assert [name for name, _ in detections] == [word]
+    assert detections[0][1] < 1.0 + SPEECH.seconds(len(spoken)) + 0.4
+
+
+def test_other_speech_is_no_wake_word() -> None:
+    listener = WakeWordListener(WakeWordSettings(words=tuple(known_words())))
+    talk = say("Turn on the light in the kitchen, please.") + say("Allume la lumière du salon.", "fr")
+    assert heard(listener, SPEECH.silence(0.5) + talk + SPEECH.silence(0.5)) == []
+
+
+def test_a_wake_word_is_heard_again_after_a_reset() -> None:
+    listener = WakeWordListener(WakeWordSettings(words=("okay_nabu",)))
+    audio = SPEECH.silence(1.0) + say("okay nabu") + SPEECH.silence(1.0)
+    assert len(heard(listener, audio)) == 1
+    listener.reset()
+    assert listener.pre_roll == b""
+    assert len(heard(listener, audio)) == 1
+
+
+def test_the_pre_roll_is_the_newest_audio_of_the_length_set() -> None:
+    listener = WakeWordListener(WakeWordSettings(words=("alexa",), pre_roll_s=0.1))
+    audio = np.arange(8000, dtype="<i2").tobytes()
+    for at in range(0, len(audio), CHUNK):
+        listener.feed(audio[at : at + CHUNK])
+    assert listener.pre_roll == audio[-SPEECH.bytes_of(0.1) :]
+
+
+def test_an_unknown_wake_word_is_a_wrong_setting_that_lists_the_known() -> None:
+    with pytest.raises(SettingsError, match="okay_nabu"):
+        WakeWordListener(WakeWordSettings(words=("abracadabra",)))
+
+
+@pytest.mark.parametrize("judge", [make_judge, LoudnessJudge])
+def test_an_utterance_begins_with_speech_and_is_over_after_silence(judge: type[Judge]) -> None:
+    utterance = Utterance(0.6, judge())
+    utterance.feed(SPEECH.silence(0.5))
+    assert not utterance.begun
+    utterance.feed(say("Turn on the light in the kitchen, please."))
+    assert utterance.begun
+    assert not utterance.over
+    utterance.feed(SPEECH.silence(0.4))
+    assert not utterance.over
+    utterance.feed(SPEECH.silence(0.6))
+    assert utterance.over
+
+
+@pytest.mark.parametrize("judge", [make_judge, LoudnessJudge])
+def test_noise_is_no_utterance(judge: type[Judge]) -> None:
+    noise = np.random.default_rng(1).normal(0, 300, 16000 * 3).astype("<i2").tobytes()
+    utterance = Utterance(0.6, judge())
+    utterance.feed(noise)
+    assert not utterance.begun
+
+
+@pytest.mark.parametrize(("text", "voice"), [("Stop.", "en-us"), ("Oui.", "fr"), ("Merci.", "fr")])
+def test_a_short_word_said_at_once_is_an_utterance(text: str, voice: str) -> None:
+    utterance = Utterance(0.6)
+    utterance.feed(SPEECH.silence(0.02) + say(text, voice) + SPEECH.silence(1.3))
+    assert utterance.over
+
+
+def test_the_chunks_change_nothing() -> None:
+    audio = SPEECH.silence(0.2) + say("Hello.") + SPEECH.silence(0.7)
+    ends = []
+    for size in (2, 514, 960, len(audio)):
+        utterance = Utterance(0.5)
+        for at in range(0, len(audio), size):
+            utterance.feed(audio[at : at + size])
+            if utterance.over:
+                break
+        ends.append(utterance.over)
+    assert ends == [True] * 4
