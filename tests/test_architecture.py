@@ -22,12 +22,15 @@ HEAVY = {
 }
 """What the front process must never import."""
 
-ANYWHERE = {"errors"}
+ANYWHERE = {"errors", "logs"}
 
 MAY_IMPORT = {
     "config": {"config"},
-    "models": {"models", "config", "engines.base", "audio"},
-    "engines": {"engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "wire", "config", "models"},
+    "models": {"models", "config", "engines.base", "audio", "speech_text", "language"},
+    "engines": {
+        "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
+        "config", "models",
+    },
     "pipeline": {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
         "speech_text", "models.voices", "config.settings",

@@ -10,13 +10,15 @@ import pytest
 from tests.conftest import RunningServer
 
 ABUSE = [
-    b"\n", b"null\n", b"[]\n", b"5\n", b'"text"\n', b"{\n", b"[" * 50_000 + b"\n", b"\xff\xfe\n", b"GET / HTTP/1.1\r\n\r\n",
+    b"\n", b"null\n", b"[]\n", b"5\n", b'"text"\n', b"{\n", b"[" * 50_000 + b"\n", b"\xff\xfe\n",
+    b"GET / HTTP/1.1\r\n\r\n",
     b"{}\n", b'{"type": null}\n', b'{"type": 5}\n', b'{"type": ""}\n', b'{"type": "describe", "data": []}\n',
     b'{"type": "describe", "data_length": -1}\n', b'{"type": "describe", "data_length": NaN}\n',
     b'{"type": "describe", "data_length": true}\n', b'{"type": "describe", "data_length": 1.5}\n',
     b'{"type": "describe", "data_length": "9"}\n', b'{"type": "describe", "payload_length": 1000000000000}\n',
     b'{"type": "describe", "data_length": 1000000000000}\n', b'{"type": "describe", "data_length": 2}\n{]',
-    b'{"type": "x", "data": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}\n", b'{"type": "ping", "data": {"text": 5}}\n',
+    b'{"type": "x", "data": ' + b'{"a":' * 3_000 + b"1" + b"}" * 3_000 + b"}\n",
+    b'{"type": "ping", "data": {"text": 5}}\n',
     b'{"type": "ping", "data": {"text": "\\ud800"}}\n', b"a" * 70_000 + b"\n", b'{"type": "no-such-event"}\n',
     b'{"type": "audio-stop"}\n', b'{"type": "audio-chunk"}\n', b'{"type": "synthesize-stop"}\n', b'{"type": "info"}\n',
     b'{"type": "synthesize", "data": {"text": {}}}\n', b'{"type": "run-pipeline", "data": {"start_stage": "lunch"}}\n',
@@ -24,7 +26,8 @@ ABUSE = [
 
 TYPES = [
     "describe", "transcribe", "audio-start", "audio-chunk", "audio-stop", "synthesize", "synthesize-start", "detect",
-    "synthesize-chunk", "synthesize-stop", "transcript", "recognize", "run-pipeline", "ping", "select-program", "intent",
+    "synthesize-chunk", "synthesize-stop", "transcript", "recognize", "run-pipeline", "ping", "select-program",
+    "intent",
 ]  # fmt: skip
 FIELDS = [
     "text",
