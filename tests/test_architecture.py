@@ -27,6 +27,7 @@ ANYWHERE = {"errors", "logs"}
 MAY_IMPORT = {
     "config": {"config"},
     "models": {"models", "config", "engines.base", "audio", "speech_text", "language"},
+    "models/demo": {"models", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt"},  # trained on our own prompt
     "engines": {
         "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
         "config", "models",
@@ -52,7 +53,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 def modules(part: str) -> list[Path]:
-    return sorted((PACKAGE / part).rglob("*.py"))
+    """The files of a part, without those of a part inside it."""
+    inner = [PACKAGE / other for other in MAY_IMPORT if other.startswith(f"{part}/")]
+    return sorted(path for path in (PACKAGE / part).rglob("*.py") if not any(path.is_relative_to(one) for one in inner))
 
 
 def is_allowed(module: str, allowed: set[str]) -> bool:
@@ -79,7 +82,7 @@ def test_every_module_says_what_lives_there() -> None:
     assert not silent
 
 
-@pytest.mark.parametrize("module", ["app", "cli.main", "satellite.app", "connection", "doctor"])
+@pytest.mark.parametrize("module", ["app", "cli", "satellite.app", "connection", "doctor"])
 def test_the_front_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = set(
