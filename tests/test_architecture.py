@@ -22,12 +22,14 @@ HEAVY = {
 }
 """What the front process must never import."""
 
-ANYWHERE = {"errors", "logs"}
+ANYWHERE = {"errors", "__version__"}
 
 MAY_IMPORT = {
     "config": {"config"},
     "models": {"models", "config", "engines.base", "audio", "speech_text", "language"},
-    "models/demo": {"models", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt"},  # trained on our own prompt
+    "models/demo": {  # trained on the very prompts that are used
+        "models", "config", "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt",
+    },
     "engines": {
         "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
         "config", "models",
