@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wyoming_superwhisper.audio import SPEECH, AudioFormat, convert
+from tests.speech import speech
+from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.models.demo import espeak
 from wyoming_superwhisper.satellite.voice_activity import Judge, LoudnessJudge, Utterance, make_judge
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener, known_words
 
@@ -17,9 +17,9 @@ CHUNK = SPEECH.bytes_of(0.03)
 
 def say(text: str, voice: str = "en-us") -> bytes:
     """The text spoken, 16 kHz mono, with the silence at its ends cut off."""
-    samples = espeak.speak(text, voice)
+    samples = np.frombuffer(speech(text, voice, before_s=0.0, after_s=0.0), "<i2")
     loud = np.nonzero(np.abs(samples.astype(int)) > 300)[0]
-    return convert(samples[loud[0] : loud[-1]].tobytes(), AudioFormat(espeak.SAMPLE_RATE, 2, 1), SPEECH)
+    return samples[loud[0] : loud[-1]].tobytes()
 
 
 def heard(listener: WakeWordListener, audio: bytes) -> list[tuple[str, float]]:
