@@ -22,7 +22,7 @@ HEAVY = {
 }
 """What the front process must never import."""
 
-ANYWHERE = {"errors", "__version__"}
+ANYWHERE = {"errors", "logs", "__version__"}
 
 MAY_IMPORT = {
     "config": {"config"},
