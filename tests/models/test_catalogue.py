@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,14 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 def test_a_catalogue_that_contradicts_itself_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"chooses|outside|kind"):
         catalogue.parse(text)
+
+
+def test_the_documentation_names_every_model_and_choice() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for model in CATALOGUE.models.values():
+        assert f"| {model.name} |" in text
+        assert model.licence.partition(" (")[0] in text
+    for choice in CATALOGUE.choices:
+        together = CATALOGUE.models[choice.whisper].memory_mb + CATALOGUE.models[choice.llama].memory_mb
+        [line] = [line for line in text.splitlines() if line.startswith(f"| {choice.meant_for}")]
+        assert f"| {choice.whisper} | {choice.llama} | {together / 1000:.1f} GB" in line
