@@ -65,9 +65,8 @@ def _list(options: argparse.Namespace, store: ModelStore) -> int:
         print(f"{title}:")
         for model in store.catalogue.of_kind(kind):
             mark = "*" if model.name in suits else " "
-            print(
-                f" {mark} {model.name:<{width}}  {_state(store, model):<12} {_size(model):>8}  {model.description} ({model.licence})"
-            )
+            about = f"{model.description} ({model.licence})"
+            print(f" {mark} {model.name:<{width}}  {_state(store, model):<12} {_size(model):>8}  {about}")
     print(f"\n* suits this machine. Folder: {store.folder}. Demo models are part of the package (--settings demo).")
     return 0
 
