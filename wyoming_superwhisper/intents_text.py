@@ -30,6 +30,8 @@ class SpokenLanguage:
     """The plain word for lights."""
     no_media: str = r"(?!)"
     """How free text begins that is no title to play, whatever a pack says."""
+    somewhere: str = r""
+    """What must stand in a question for people at a place: "qui est le maire" is about no place."""
     pronouns: tuple[tuple[str, str], ...] = ()
     """Patterns with a pronoun → the same sentence with {target} in its place."""
     phrases: dict[str, str] = field(default_factory=dict)
@@ -66,6 +68,11 @@ def parts(text: str, language: str) -> list[tuple[str, str]]:
 def is_no_title(text: str, language: str) -> bool:
     """Whether free text is no title to play: a lamp, an alarm."""
     return bool(_compiled(language_of(language)).no_media.match(text))
+
+
+def names_a_place(text: str, language: str) -> bool:
+    """Whether a question for people has a word in it that makes the rest a place."""
+    return bool(_compiled(language_of(language)).somewhere.search(text))
 
 
 def spoken_language(language: str) -> SpokenLanguage:
@@ -141,6 +148,7 @@ _FR = SpokenLanguage(
     also_before=r"(?:et|pareil pour|idem pour|même chose pour|la même chose pour|aussi)",
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
+    somewhere=r"(?<!\w)(?:à|au|aux|dans|en|chez)(?!\w)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
     no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?"
     r"|lumières?|lampes?|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?"
@@ -193,6 +201,7 @@ _EN = SpokenLanguage(
         r"hi",
     ),
     rewrites=(
+        (r"\b(turn|switch) of\b", r"\1 off"),
         (r"\b(turn|switch)(ing)? back\b", r"\1"),
         (r"\bturn (it|them) back\b", r"turn \1"),
         (r"\bre(open|close)\b", r"\1"),
@@ -211,6 +220,7 @@ _EN = SpokenLanguage(
     also_before=r"(?:and|also|same for|the same for|now|same in)",
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
+    somewhere=r"(?<!\w)(?:at|in|on|here|there|home)(?!\w)",
     lights=r"(?:lights?|lamps?|lighting)",
     no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?"
     r"|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
@@ -254,6 +264,7 @@ _ES = SpokenLanguage(
     also_before=r"(?:y|también|lo mismo para|igual para)",
     also_after=r"(?:también|igual|tampoco)",
     articles=r"(?:en|de|del|a|al|el|la|los|las|para|mi|mis)",
+    somewhere=r"(?<!\w)(?:en|a|al)(?!\w)",
     lights=r"(?:luz|luces|lámparas?)",
     pronouns=(
         (r"^apág[au]el?[ao]s?\b(.*)$", r"apaga {target}\1"),
@@ -303,6 +314,7 @@ class _Rules:
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
     joins: re.Pattern[str]
     no_media: re.Pattern[str]
+    somewhere: re.Pattern[str]
 
 
 def _rules(spoken: SpokenLanguage) -> _Rules:
@@ -313,6 +325,7 @@ def _rules(spoken: SpokenLanguage) -> _Rules:
         rewrites=tuple((re.compile(pattern, re.IGNORECASE), new) for pattern, new in spoken.rewrites),
         joins=re.compile(f"({spoken.joins})", re.IGNORECASE),
         no_media=re.compile(spoken.no_media, re.IGNORECASE),
+        somewhere=re.compile(spoken.somewhere, re.IGNORECASE),
     )
 
 

@@ -28,7 +28,15 @@ from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.engines.follow_ups import FollowUps
 from wyoming_superwhisper.engines.misheard import NameRepair
 from wyoming_superwhisper.home import Home, domain_of
-from wyoming_superwhisper.intents_text import MAX_CHARS, is_no_title, language_of, normalise, parts, plain
+from wyoming_superwhisper.intents_text import (
+    MAX_CHARS,
+    is_no_title,
+    language_of,
+    names_a_place,
+    normalise,
+    parts,
+    plain,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -161,19 +169,13 @@ class HassilIntents:
             if result is None:
                 continue
             reading = self._reading(pack, result, area)
-            if self._no_title(pack, reading.call):
+            if _overreaches(reading, form, pack.language):
                 continue
             if best is None or reading.looseness < best.looseness:
                 best = reading
             if not best.wildcards:
                 return best
         return best
-
-    def _no_title(self, pack: SentencePack, call: IntentCall) -> bool:
-        """Whether a pack takes for a title to play what is plainly something else ("mets une alarme à sept heures")."""
-        if call.name != "HassMediaSearchAndPlay":
-            return False
-        return is_no_title(str(call.slots.get("search_query", "")), pack.language)
 
     def _context(self, area: str | None) -> dict[str, Any] | None:
         if area is None or area not in self.home.areas:
@@ -426,6 +428,16 @@ class SentencePack:
 def version() -> str:
     """The version of the sentences, for `describe`."""
     return str(importlib.metadata.version("home-assistant-intents"))
+
+
+def _overreaches(reading: Reading, text: str, language: str) -> bool:
+    """Whether a pack's free text takes in what it isn't for: an alarm as a title to play, a mayor as a place."""
+    call = reading.call
+    if call.name == "HassMediaSearchAndPlay":
+        return is_no_title(str(call.slots.get("search_query", "")), language)
+    if call.name == "HassGetState" and reading.wildcards:
+        return not names_a_place(text, language)
+    return False
 
 
 def _slot_lists(home: Home) -> dict[str, SlotList]:
