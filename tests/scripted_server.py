@@ -76,8 +76,8 @@ async def scripted_server(script: Script, port: int = 0, path: str | None = None
         server.peers.append(peer)
         try:
             await script(peer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client has left, or the test is over
         except Exception as error:
             server.failures.append(error)
         finally:
