@@ -1,0 +1,207 @@
+"""Clips to train Whisper on: clean speech at 16 kHz with its text and timed phonemes, kept in shards on disk."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import re
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import soxr
+
+from wyoming_superwhisper.models.demo import espeak
+from wyoming_superwhisper.models.demo.domain import FOLDER, LANGUAGES, Domain, load_domain, load_extra, load_replies
+from wyoming_superwhisper.models.demo.whisper_sounds import make_sound
+from wyoming_superwhisper.models.demo.whisper_voices import choose_manner, prepare_data_folder, trained_variants
+
+SAMPLE_RATE = 16000
+FRAME_SAMPLES = 320  # one position of Whisper's encoder
+SHARD_CLIPS = 500
+UNKNOWN_PHONEME = "?"
+LONGEST_S = 6.2  # leaves room in the 8 s window for the silence around
+
+PIPER_VOICES = FOLDER / "weights" / "piper"
+
+_EXTRA_SHARE, _REPLY_SHARE = 0.17, 0.05
+_VOICE_GROUPS = 4
+_STRESS = re.compile(r"[ˈˌ\-ː]")
+
+Samples = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What was said, and a phoneme for each 20 ms ("" is silence, "?" not known)."""
+
+    samples: Samples
+    text: str
+    language: str
+    phonemes: tuple[str, ...]
+
+
+class SentenceChooser:
+    """Draws what is said: mostly the domain, some replies; nothing reserved."""
+
+    def __init__(self) -> None:
+        self._domain, self._extra, self._replies = load_domain(), load_extra(), load_replies()
+
+    def choose(self, rng: random.Random, language: str) -> str:
+        kind = rng.random()
+        replies = self._replies[language]
+        if replies and kind < _REPLY_SHARE:
+            return rng.choice(replies)
+        domain: Domain = self._extra if kind < _EXTRA_SHARE + _REPLY_SHARE else self._domain
+        return domain.sample(language, rng, 1, reserved=False)[0]
+
+
+def make_shards(work: Path, speech: int, sound: int, seed: int, processes: int = 2) -> None:
+    """Make the shards that are not there yet, each in a fresh process."""
+    missing = [(write_sound_shard, number) for number in range(sound) if not _is_there(work, "sound", number)]
+    missing += [(write_speech_shard, number) for number in range(speech) if not _is_there(work, "speech", number)]
+    if not missing:
+        return
+    for group in range(_VOICE_GROUPS):
+        prepare_data_folder(work / f"voices-{group}", seed + group)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context, max_tasks_per_child=1) as pool:
+        for job in [pool.submit(write, work, number, seed) for write, number in missing]:
+            job.result()
+
+
+def write_speech_shard(work: Path, number: int, seed: int) -> Path:
+    """Write a shard of espeak speech, each clip in its own voice.
+
+    To be called once in a process: each group of shards has made-up voices of its own.
+    """
+    return write_shard(_stem(work, "speech", number), list(_speech_clips(work, number, seed)))
+
+
+def write_sound_shard(work: Path, number: int, seed: int) -> Path:
+    """Write a shard of sounds that hold no words."""
+    return write_shard(_stem(work, "sound", number), list(_sound_clips(np.random.default_rng([seed, number]))))
+
+
+def write_piper_shard(work: Path, number: int, seed: int) -> Path:
+    """Write a shard of speech in the demo Piper voices (where they are made), of any length and liveliness.
+
+    To be called in a process of its own: Piper phonemises with the espeak-ng that other clips are spoken by.
+    """
+    return write_shard(_stem(work, "piper", number), list(_piper_clips(random.Random(f"{seed} piper {number}"))))
+
+
+def read_shard(stem: Path) -> list[Clip]:
+    """The clips of one shard."""
+    header = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+    samples = np.load(stem.with_suffix(".npy"))
+    return [
+        Clip(samples[start:end], text, language, tuple(phonemes)) for start, end, text, language, phonemes in header
+    ]
+
+
+def list_shards(work: Path, kind: str) -> list[Path]:
+    """The complete shards of a kind, by number."""
+    return sorted(path.with_suffix("") for path in (work / "clips").glob(f"{kind}-*.json"))
+
+
+def write_shard(stem: Path, clips: list[Clip]) -> Path:
+    """Write a shard; its .json file appears last, when the shard is complete."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    ends = np.cumsum([len(clip.samples) for clip in clips]).tolist()
+    np.save(stem.with_suffix(".npy"), np.concatenate([clip.samples for clip in clips]))
+    header = [
+        (end - len(clip.samples), end, clip.text, clip.language, clip.phonemes)
+        for clip, end in zip(clips, ends, strict=True)
+    ]
+    unfinished = stem.with_suffix(".part")
+    unfinished.write_text(json.dumps(header, ensure_ascii=False), encoding="utf-8")
+    unfinished.rename(stem.with_suffix(".json"))
+    return stem
+
+
+def frame_phonemes(timed: tuple[tuple[int, str], ...], length: int) -> tuple[str, ...]:
+    """The phoneme in the middle of each encoder frame, from where each begins (in 16 kHz samples)."""
+    middles = np.arange(0, length, FRAME_SAMPLES) + FRAME_SAMPLES // 2
+    starts = [start for start, _ in timed]
+    names = ["", *(_STRESS.sub("", name) for _, name in timed)]
+    return tuple(names[at] for at in np.searchsorted(starts, middles, side="right"))
+
+
+def _stem(work: Path, kind: str, number: int) -> Path:
+    return work / "clips" / f"{kind}-{number:04d}"
+
+
+def _is_there(work: Path, kind: str, number: int) -> bool:
+    return _stem(work, kind, number).with_suffix(".json").exists()
+
+
+def _speech_clips(work: Path, number: int, seed: int) -> Iterator[Clip]:
+    rng = random.Random(f"{seed} speech {number}")
+    group = number % _VOICE_GROUPS
+    data, made = prepare_data_folder(work / f"voices-{group}", seed + group)
+    espeak.use_data_folder(data)
+    chooser, plain = SentenceChooser(), trained_variants()
+    made_clips = 0
+    while made_clips < SHARD_CLIPS:
+        language = rng.choice(LANGUAGES)
+        text = chooser.choose(rng, language)
+        manner = choose_manner(rng, language, made, plain)
+        speech = espeak.speak_timed(text, manner.voice, manner.rate, manner.pitch, manner.pitch_range)
+        clip = _as_clip(speech, text, language)
+        if FRAME_SAMPLES < len(clip.samples) < LONGEST_S * SAMPLE_RATE:
+            made_clips += 1
+            yield clip
+
+
+def _as_clip(speech: espeak.Speech, text: str, language: str) -> Clip:
+    loud = np.flatnonzero(np.abs(speech.samples.astype(np.int32)) > 30)
+    spoken = speech.samples[: loud[-1] + 1] if len(loud) else speech.samples[:0]
+    samples = as_16_khz(spoken, espeak.SAMPLE_RATE)
+    scale = SAMPLE_RATE / espeak.SAMPLE_RATE
+    timed = tuple((int(start * scale), name) for start, name in speech.phonemes)
+    return Clip(samples, text, language, frame_phonemes(timed, len(samples)))
+
+
+def as_16_khz(samples: npt.NDArray[np.int16], rate: int) -> Samples:
+    """Resample, levelled to a peak of half of full scale (voices differ a lot in level)."""
+    if not len(samples):
+        return samples
+    resampled = soxr.resample(samples.astype(np.float32), rate, SAMPLE_RATE, quality="HQ")
+    peak = float(np.abs(resampled).max()) or 1.0
+    return (resampled * (16384 / peak)).astype(np.int16)
+
+
+def _piper_clips(rng: random.Random) -> Iterator[Clip]:
+    from piper import PiperVoice, SynthesisConfig  # loads onnxruntime
+
+    voices = {
+        language: [PiperVoice.load(path) for path in sorted(PIPER_VOICES.glob(f"{language}_*.onnx"))]
+        for language in LANGUAGES
+    }
+    chooser, made = SentenceChooser(), 0
+    while made < SHARD_CLIPS:
+        language = rng.choice(LANGUAGES)
+        text = chooser.choose(rng, language)
+        manner = SynthesisConfig(
+            length_scale=rng.uniform(0.75, 1.35),
+            noise_scale=rng.choice([0.0, 0.333, 0.667]),
+            noise_w_scale=rng.choice([0.0, 0.333, 0.8]),
+        )
+        chunks = list(rng.choice(voices[language]).synthesize(text, manner))
+        samples = as_16_khz(np.concatenate([chunk.audio_int16_array for chunk in chunks]), chunks[0].sample_rate)
+        if len(samples) < LONGEST_S * SAMPLE_RATE:
+            made += 1
+            yield Clip(samples, text, language, (UNKNOWN_PHONEME,) * -(-len(samples) // FRAME_SAMPLES))
+
+
+def _sound_clips(rng: np.random.Generator) -> Iterator[Clip]:
+    for _ in range(SHARD_CLIPS):
+        samples = make_sound(rng, float(rng.uniform(0.6, 5.0)))
+        peak = float(np.abs(samples).max()) or 1.0
+        frames = -(-len(samples) // FRAME_SAMPLES)
+        yield Clip((samples * (16384 / peak)).astype(np.int16), "", "", ("",) * frames)
