@@ -71,7 +71,11 @@ class _Job:
 
 
 class WhisperEngine:
-    """Speech recognition in a worker; see `Engine` for the contract, and SEAMS in `docs/architecture.md`."""
+    """Speech recognition in a worker; see `engines.base.Engine` for the contract.
+
+    One call, `transcribe` {language or null, names, terms} with s16le mono 16 kHz; answered with the fields of
+    `engines.base.Transcription`.
+    """
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
         self._configuration = configuration
@@ -122,7 +126,9 @@ class WhisperEngine:
 
     def _open(self) -> tuple[Any, Any]:
         from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         try:
             processor = WhisperProcessor.from_pretrained(self._folder, local_files_only=True)
             model = WhisperForConditionalGeneration.from_pretrained(

@@ -1,0 +1,88 @@
+"""The demo checkpoint hears whole sentences in voices it never met, and nothing where nobody speaks."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.engines.test_whisper import Plain, RecordedCall, open_engine, run
+from tests.speech import sound, speech
+from wyoming_superwhisper.engines.silero import DetectorPool, SileroVoice
+from wyoming_superwhisper.engines.whisper import WhisperEngine
+from wyoming_superwhisper.models import demo
+from wyoming_superwhisper.models.demo.domain import load_domain, normalise_for_comparison
+from wyoming_superwhisper.models.demo.espeak import ACCENTS
+from wyoming_superwhisper.utterance import SPEECH, Utterance
+
+FOLDER = Path(demo.__file__).parent / "weights" / "whisper"
+NAMES = ("Salon", "Cuisine", "Chambre", "Plafonnier", "Lampe du bureau", "Kitchen", "Living room", "Garage door")
+
+
+@pytest.fixture(scope="module")
+def engine() -> WhisperEngine:
+    return open_engine(FOLDER, languages=["fr", "en"])
+
+
+@pytest.fixture(scope="module")
+def plain() -> Plain:
+    return Plain(FOLDER)
+
+
+async def final_audio(audio: bytes) -> bytes:
+    class Stream:
+        voice = SileroVoice(DetectorPool())
+
+        async def feed(self, audio):
+            return self.voice.feed(audio)
+
+        async def close(self):
+            self.voice.close()
+
+    utterance = Utterance(SPEECH, Stream(), 60)
+    await utterance.feed(audio)
+    return (await utterance.finish()).audio
+
+
+def spoken(language: str, count: int) -> list[tuple[str, bytes]]:
+    """Reserved sentences in reserved voices."""
+    domain, rng = load_domain(), random.Random(f"test {language}")
+    voices = [f"{accent}+{variant}" for accent in ACCENTS[language][:2] for variant in domain.reserved_voices]
+    sentences = domain.sample(language, rng, count, reserved=True)
+    return [(text, speech(text, rng.choice(voices), rate=rng.randint(140, 180))) for text in sentences]
+
+
+def same(language: str, one: str, other: str) -> bool:
+    return normalise_for_comparison(one, language) == normalise_for_comparison(other, language)
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+async def test_sentences_are_heard_exactly_and_as_generate_hears_them(engine, plain, language):
+    pairs = [(text, await final_audio(audio)) for text, audio in spoken(language, 8)]
+    for names in ((), NAMES):
+        results = run(engine, *[RecordedCall(audio, language=language, names=names) for _, audio in pairs])
+        assert [result["tokens"] for result in results] == [
+            plain.generate(audio, language, names) for _, audio in pairs
+        ]
+        right = [same(language, result["text"], text) for result, (text, _) in zip(results, pairs, strict=True)]
+        assert sum(right) >= 7, [result["text"] for result in results]
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_the_language_is_heard(engine, language):
+    results = run(engine, *[RecordedCall(audio, language=None) for _, audio in spoken(language, 5)])
+    assert [result["language"] for result in results] == [language] * 5
+
+
+@pytest.mark.parametrize("kind", ["silence", "white", "pink", "brown", "hum50", "hum60", "tone", "chord", "clicks"])
+def test_without_any_gate_sounds_are_empty(engine, kind):
+    calls = [RecordedCall(sound(kind, 1 + seed, -10 - 8 * seed, seed), names=NAMES[:seed]) for seed in range(4)]
+    assert [result["text"] for result in run(engine, *calls)] == [""] * 4
+
+
+def test_two_commands_longer_than_the_window_are_both_heard(engine):
+    first = speech("Allume la lumière de la cuisine.", "fr", rate=150, before_s=1, after_s=1)
+    second = speech("Éteins la lumière du salon.", "fr", rate=150, before_s=3, after_s=1)
+    assert len(first + second) / 32000 > 8
+    [result] = run(engine, RecordedCall(first + second))
+    assert "cuisine" in result["text"]
+    assert "salon" in result["text"]
