@@ -111,6 +111,11 @@ class FakeEngine:
     def _fault(self, call: Call, memory: dict[str, Any]) -> bool:
         raise RuntimeError("a fault in the engine")
 
+    def _nan(self, call: Call, memory: dict[str, Any]) -> bool:
+        """Answers with what is not JSON: a bug in an engine."""
+        call.done({"x": float("nan")})
+        return True
+
     def _forget(self, call: Call, memory: dict[str, Any]) -> bool:
         """Ends without an answer: a bug in an engine."""
         return True
@@ -128,7 +133,7 @@ class FakeEngine:
 
     _METHODS: Mapping[str, Callable[[FakeEngine, Call, dict[str, Any]], bool]] = {
         "echo": _echo, "sleep": _sleep, "block": _block, "parts": _parts, "crash": _crash, "fail": _fail,
-        "fault": _fault, "forget": _forget, "hog": _hog, "order": _order_of,
+        "fault": _fault, "nan": _nan, "forget": _forget, "hog": _hog, "order": _order_of,
     }  # fmt: skip
 
 

@@ -170,6 +170,11 @@ def test_a_lone_surrogate_is_written_such_that_the_stock_library_can_read_it() -
     assert read_event(io.BytesIO(our_bytes(event))) == event
 
 
+def test_between_ends_of_ours_a_lone_surrogate_is_let_through() -> None:
+    event = Event("t", {"text": "\ud800"})
+    assert parse(our_bytes(event), limits=wire.Limits(surrogates=True)) == [event]
+
+
 def test_not_a_number_is_not_written() -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         wire.encode(Event("t", {"x": float("nan")}))

@@ -44,6 +44,8 @@ class Limits:
     payload_bytes: int = 1_048_576
     depth: int = 32
     """Lists and objects inside each other, in the header and in the data."""
+    surrogates: bool = False
+    """Whether halves of surrogate pairs are let through; only between ends that are both ours."""
 
 
 class Disconnected(ConnectionResetError):
@@ -288,7 +290,7 @@ class _Header:
 def _parse_header(line: bytes, limits: Limits) -> _Header:
     """Raises with lost framing if it can't be told how many bytes follow the line."""
     try:
-        fields = _parse_json(line, limits.depth, _unique)
+        fields = _parse_json(line, limits, _unique)
     except _NotJson as error:
         _lose(BadJson(f"The header line of an event is not JSON: {error}."), error)
     if not isinstance(fields, dict):
@@ -323,7 +325,7 @@ def _build_event(header: _Header, data: bytes, payload: bytes, limits: Limits) -
         raise header.fault
     if data:
         try:
-            fields = _parse_json(data, limits.depth)
+            fields = _parse_json(data, limits)
         except _NotJson as error:
             raise BadJson(f"The data of an event is not JSON: {error}.") from error
         if isinstance(fields, dict):
@@ -337,9 +339,9 @@ class _NotJson(ValueError):
     """Says in a few words why some bytes are not JSON that is accepted."""
 
 
-def _parse_json(text: bytes, depth: int, pairs_hook: Any = None) -> Any:
+def _parse_json(text: bytes, limits: Limits, pairs_hook: Any = None) -> Any:
     """The value that the bytes say. Raises `_NotJson` with a few words on what is wrong."""
-    _check_depth(text, depth)
+    _check_depth(text, limits.depth)
     try:
         value = json.loads(
             text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=pairs_hook
@@ -352,7 +354,7 @@ def _parse_json(text: bytes, depth: int, pairs_hook: Any = None) -> Any:
         raise
     except ValueError as error:  # Python refuses to convert thousands of digits
         raise _NotJson("a number is too long") from error
-    if _SURROGATE.search(text):
+    if not limits.surrogates and _SURROGATE.search(text):
         _check_surrogates(value)
     return value
 

@@ -327,13 +327,18 @@ class WorkerProcess:
     def _run(self, job: Job) -> None:
         self._last_id += 1
         job.id = self._last_id
+        call = {"id": job.id, "method": job.method, "priority": int(job.priority), "data": dict(job.data)}
+        try:
+            self._send("call", {**call, "credit": job.credit}, job.payload)
+        except (TypeError, ValueError) as error:
+            logger.error("%s: %s can't be asked, its data is not JSON: %s", self.name, job.method, error)
+            self._end(job, errors.Internal("The server asked its engine for something that makes no sense."))
+            return
         job.state = JobState.RUNNING
         job.ran_in = self.generation
         job.started_at = job.last_sign_at = self._now()
         self._running[job.id] = job
         self._arm(job, self._limits.job_s)
-        call = {"id": job.id, "method": job.method, "priority": int(job.priority), "data": dict(job.data)}
-        self._send("call", {**call, "credit": job.credit}, job.payload)
 
     def _cancel_running(self, job: Job) -> None:
         job.state = JobState.CANCELLING
@@ -448,6 +453,9 @@ class WorkerProcess:
                 await self._serve(reader)
         except _LoadFailed as failed:
             self._report_failure(failed.error)
+        except Exception as error:  # a fault of ours must not leave calls waiting for ever
+            logger.exception("%s: the worker could not be looked after", self.name)
+            self._report_failure(EngineUnavailable(f"a fault of the server: {error}"))
         return ready_at
 
     async def _pause(self, delay_s: float) -> None:
@@ -512,7 +520,7 @@ class WorkerProcess:
             raise _LoadFailed(EngineUnavailable(f"its process could not be started: {error}")) from error
         self._writer = writer
         if self._stop.is_set():
-            writer.close()
+            self.kill()  # it was closed while it was being started
         try:
             yield wire.EventReader(reader, worker.LIMITS)
         finally:

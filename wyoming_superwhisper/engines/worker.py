@@ -38,7 +38,7 @@ from wyoming_superwhisper.errors import Internal, ModelError, OutOfMemory, Super
 
 logger = logging.getLogger("wyoming_superwhisper.engines.worker")  # __name__ is __main__ here
 
-LIMITS = wire.Limits(header_bytes=65_536, data_bytes=64 * 2**20, payload_bytes=2**30)
+LIMITS = wire.Limits(header_bytes=65_536, data_bytes=64 * 2**20, payload_bytes=2**30, surrogates=True)
 """Both ends are ours: these only catch a fault before it takes all memory."""
 CANCELLED = "cancelled"
 """Code of a `fail` that acknowledges a cancel."""
@@ -69,7 +69,10 @@ class Pipe:
         return event
 
     def send(self, kind: str, data: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Send a frame. A front that is gone is the reading thread's business."""
+        """Send a frame. A front that is gone is the reading thread's business.
+
+        Raises ValueError or TypeError for data that is not JSON; then nothing was sent.
+        """
         event = Event(kind, dict(data), payload)
         head = wire.encode(event)
         with self._sending, contextlib.suppress(OSError):
@@ -115,20 +118,23 @@ class WorkerCall:
     def done(self, data: Mapping[str, Any] | None = None, payload: bytes = b"") -> None:
         if self._cancelled:
             self.acknowledge_cancel()
-        elif self._finish():
+        elif not self._finished:
             self._pipe.send("done", {"id": self.id, "data": dict(data or {})}, payload)
+            self._finished = True
 
     def fail(self, error: Exception) -> None:
         if self._cancelled:
             self.acknowledge_cancel()
-        elif self._finish():
+        elif not self._finished:
             code, text = describe(error)
             self._pipe.send("fail", {"id": self.id, "code": code, "text": text})
+            self._finished = True
 
     def acknowledge_cancel(self) -> None:
         """Tell the front that the cancelled call takes no place any more."""
-        if self._finish():
+        if not self._finished:
             self._pipe.send("fail", {"id": self.id, "code": CANCELLED, "text": "cancelled"})
+            self._finished = True
 
     def cancel(self) -> None:
         """From the reading thread: no answer is wanted any more."""
@@ -141,11 +147,6 @@ class WorkerCall:
         with self._changed:
             self._credit += parts
             self._changed.notify_all()
-
-    def _finish(self) -> bool:
-        first = not self._finished
-        self._finished = True
-        return first
 
 
 class Worker:
