@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from zeroconf import ServiceListener, Zeroconf
 
+from tests.conftest import free_port
 from wyoming_superwhisper import discovery
 from wyoming_superwhisper.discovery import Advertisement, InterfaceAddress, advertised_addresses, service_name
 
@@ -224,3 +226,30 @@ async def announced(*advertisements: Advertisement) -> None:
     async with asyncio.timeout(15):
         waits: list[Awaitable[None]] = [one.announced() for one in advertisements]
         await asyncio.gather(*waits)
+
+
+@needs_network
+async def test_the_server_is_found_while_it_runs_and_not_after_it_stopped(heard: Heard, tmp_path: Path) -> None:
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo",
+        "--uri", f"tcp://0.0.0.0:{port}", "--set", f"server.name=real-{port}",
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    full_name = f"real-{port}.{discovery.SERVICE_TYPE}"
+    try:
+        await until(lambda: full_name in heard.there or process.returncode is not None, 30)
+        addresses = [ipaddress.ip_address(text) for text in heard.there[full_name]]
+        assert addresses
+        assert not any(address.is_loopback or address.is_unspecified for address in addresses)
+        assert addresses[0] in [one.address for one in NETWORK]
+        _, writer = await asyncio.open_connection(str(addresses[0]), port)
+        writer.close()
+        await writer.wait_closed()
+        process.terminate()
+        await until(lambda: full_name not in heard.there, 20)
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import pty
 import shlex
 import signal
 import socket
 import sys
+import termios
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,11 +254,16 @@ async def test_a_dropped_link_is_made_anew_at_once_and_brings_nothing_of_the_old
 # --- the whole process -----------------------------------------------------------------------------------------
 
 
-async def start_satellite(uri: str, microphone: str, speaker: str) -> asyncio.subprocess.Process:
+async def start_satellite(
+    uri: str, microphone: str, speaker: str, terminal: int | None = None
+) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "wyoming_superwhisper", "satellite", "--server", uri, "--mic", microphone,
         "--snd", speaker, "--set", "snd.lead_in_s=0", "--set", "server.connect_s=1",
-        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.DEVNULL if terminal is None else terminal,
+        start_new_session=terminal is not None,
+        preexec_fn=None if terminal is None else lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     )  # fmt: skip
 
 
@@ -300,22 +309,32 @@ async def test_a_signal_ends_it_at_once_also_without_a_server(sign: signal.Signa
     assert b"Traceback" not in log
 
 
-async def test_the_button_signal_starts_a_turn() -> None:
-    program = "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes(960)); sys.stdout.flush(); time.sleep(.03)"
-    room = f"command:{shlex.join([sys.executable, '-c', program])}"
-    turns = 0
+ROOM = "command:" + shlex.join([
+    sys.executable, "-c",
+    "import sys, time\nwhile True:\n sys.stdout.buffer.write(bytes(960)); sys.stdout.flush(); time.sleep(.03)",
+])  # fmt: skip
+"""A microphone in a silent room."""
 
-    async def script(peer: Peer) -> None:
-        nonlocal turns
+
+class Turns:
+    """A script that answers every turn, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __call__(self, peer: Peer) -> None:
         await greet(peer)
         while True:
             await peer.read_until("audio-chunk")
             await peer.send(VoiceStopped(timestamp=0))
             await answer(peer)
-            turns += 1
+            self.count += 1
 
-    async with scripted_server(script) as server:
-        process = await start_satellite(server.uri, room, "off")
+
+async def test_the_button_signal_starts_a_turn() -> None:
+    turns = Turns()
+    async with scripted_server(turns) as server:
+        process = await start_satellite(server.uri, ROOM, "off")
         assert process.stderr is not None
         for _ in range(2):
             await asyncio.wait_for(process.stderr.readuntil(b"starts a turn"), 20)
@@ -324,7 +343,52 @@ async def test_the_button_signal_starts_a_turn() -> None:
         process.send_signal(signal.SIGTERM)
         await asyncio.wait_for(process.communicate(), 3)
     assert process.returncode == 0
-    assert turns == 2
+    assert turns.count == 2
+
+
+async def test_enter_on_the_terminal_starts_a_turn_and_ctrl_c_ends_it() -> None:
+    turns = Turns()
+    ours, its = pty.openpty()
+    async with scripted_server(turns) as server:
+        process = await start_satellite(server.uri, ROOM, "off", terminal=its)
+        os.close(its)
+        assert process.stderr is not None
+        await asyncio.wait_for(process.stderr.readuntil(b"press Enter"), 20)
+        os.write(ours, b"\n")
+        await asyncio.wait_for(process.stderr.readuntil(b"press Enter"), 20)
+        os.write(ours, b"\x03")  # Ctrl-C
+        _, log = await asyncio.wait_for(process.communicate(), 5)
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"Traceback" not in log
+    assert turns.count == 1
+
+
+async def test_the_button_cuts_an_answer_off_and_the_server_is_told_by_a_new_connection() -> None:
+    slow = "command:" + shlex.join([sys.executable, "-c", "import time; time.sleep(60)"])
+
+    async def script(peer: Peer) -> None:
+        await greet(peer)
+        await peer.read_until("audio-chunk")
+        await peer.send(VoiceStopped(timestamp=0))
+        await peer.read_until("audio-stop")
+        await peer.send(Transcript(text="Raconte"), Handled(text="Il était une fois"), AudioStart(**VOICE))
+        for _ in range(60):
+            await peer.send(AudioChunk(audio=REPLY, **VOICE))
+        await peer.read_until("never")
+
+    async with scripted_server(script) as server:
+        process = await start_satellite(server.uri, ROOM, slow)
+        assert process.stderr is not None
+        await asyncio.wait_for(process.stderr.readuntil(b"starts a turn"), 20)
+        process.send_signal(signal.SIGUSR1)
+        await asyncio.wait_for(process.stderr.readuntil(b"Answer: "), 20)
+        process.send_signal(signal.SIGUSR1)
+        await asyncio.wait_for(process.stderr.readuntil(b"starts a turn"), 3)
+        assert len(server.peers) == 2
+        process.send_signal(signal.SIGTERM)
+        await asyncio.wait_for(process.communicate(), 3)
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
