@@ -13,7 +13,7 @@ from typing import IO, Any
 import pytest
 
 from tests.models.hub import REVISION, Hub
-from tests.models.tiny_models import gguf, safetensors, whisper_files
+from tests.models.tiny_models import gguf, onnx, safetensors, whisper_files
 from wyoming_superwhisper.errors import ModelError
 from wyoming_superwhisper.models import download
 from wyoming_superwhisper.models.catalogue import CatalogueFile, CatalogueModel
@@ -86,7 +86,7 @@ def test_the_first_revision_stays_pinned_afterwards(hub: Hub, store: Store) -> N
 
 
 def test_files_in_a_folder_of_the_repository_are_found_there(store: Store) -> None:
-    files = {"fr/x/v.onnx": b"\x08\x08" + bytes(50), "fr/x/v.onnx.json": b"{}"}
+    files = {"fr/x/v.onnx": onnx(), "fr/x/v.onnx.json": b"{}"}
     wanted = model(kind="voice", folder="fr/x", files=(CatalogueFile("v.onnx"), CatalogueFile("v.onnx.json")))
     with Hub(REPO, files) as hub:
         fetch(hub, store, wanted)

@@ -12,7 +12,6 @@ from wyoming_superwhisper.models.store import (
     FileRecord,
     ModelRecord,
     ModelStore,
-    check_header,
     default_folder,
     demo_voices,
     file_sha256,
@@ -193,36 +192,6 @@ def test_a_record_that_cannot_be_read_is_none(store: ModelStore) -> None:
     for text in ("", "[]", "{}", '{"files": 3}', "\x00"):
         (folder / "superwhisper.json").write_text(text)
         assert store.record(SIWIS) is None
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.safetensors", b""),
-        ("a.safetensors", b"PK\x03\x04" + bytes(100)),
-        ("a.safetensors", safetensors()[:-3]),
-        ("a.safetensors", safetensors() + b"x"),
-        ("a.safetensors", (8).to_bytes(8, "little") + b"[1,2,3] "),
-        ("a.safetensors", (2).to_bytes(8, "little") + b"{}"),
-        ("a.gguf", b""),
-        ("a.gguf", b"GGML" + bytes(100)),
-        ("a.gguf", b"GGUF" + (99).to_bytes(4, "little") + bytes(100)),
-        ("a.onnx", b""),
-        ("a.onnx", b"<html>"),
-    ],
-)
-def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ModelError, match=name):
-        check_header(tmp_path / name)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"), [("a.safetensors", safetensors()), ("a.gguf", gguf()), ("a.onnx", onnx())]
-)
-def test_a_file_that_is_what_its_name_says_passes(tmp_path: Path, name: str, content: bytes) -> None:
-    (tmp_path / name).write_bytes(content)
-    check_header(tmp_path / name)
 
 
 def test_pickles_are_named_as_the_reason(tmp_path: Path, store: ModelStore) -> None:

@@ -13,14 +13,28 @@ def safetensors(values: int = 4) -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(4 * values)
 
 
-def gguf(size: int = 64) -> bytes:
-    """The start of a GGUF file of version 3."""
-    return b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + bytes(size)
+def gguf(values: int = 16) -> bytes:
+    """A GGUF file of version 3 with one tensor and a value of each kind that a header may hold."""
+
+    def string(text: str) -> bytes:
+        return struct.pack("<Q", len(text)) + text.encode()
+
+    keys = [
+        string("general.alignment") + struct.pack("<II", 4, 64),
+        string("general.name") + struct.pack("<I", 8) + string("tiny"),
+        string("a.flag") + struct.pack("<I?", 7, True),
+        string("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + string("a") + string("b"),
+        string("tokenizer.ggml.scores") + struct.pack("<IIQ2f", 9, 6, 2, 0, 1),
+    ]
+    tensor = string("a") + struct.pack("<IQIQ", 1, values, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, len(keys)) + b"".join(keys) + tensor
+    return header + bytes(-len(header) % 64) + bytes(4 * values)
 
 
 def onnx(size: int = 64) -> bytes:
-    """The start of an ONNX file."""
-    return b"\x08\x08" + bytes(size)
+    """An ONNX file: a version, and a graph of nothing."""
+    length = bytes([size & 0x7F | 0x80, size >> 7])
+    return b"\x08\x08" + b"\x3a" + length + bytes(size)
 
 
 def voice_json() -> bytes:

@@ -28,7 +28,8 @@ from typing import IO, Any, Protocol
 from wyoming_superwhisper import __version__
 from wyoming_superwhisper.errors import ModelError
 from wyoming_superwhisper.models.catalogue import CatalogueFile, CatalogueModel
-from wyoming_superwhisper.models.store import FileRecord, ModelRecord, check_header, file_sha256, read_record
+from wyoming_superwhisper.models.headers import check_header
+from wyoming_superwhisper.models.store import FileRecord, ModelRecord, file_sha256, read_record
 
 logger = logging.getLogger(__name__)
 

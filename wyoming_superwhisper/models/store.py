@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import platformdirs
 from wyoming_superwhisper.errors import ModelError
 from wyoming_superwhisper.models import catalogue
 from wyoming_superwhisper.models.catalogue import DEMO, CatalogueModel, Kind
+from wyoming_superwhisper.models.headers import check_header
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +30,6 @@ DEMO_WEIGHTS = Path(__file__).parent / "demo" / "weights"
 """The small models that come with the package."""
 
 _HASH_PIECE = 1 << 20
-_LARGEST_HEADER = 100 << 20
-"""Safetensors' own limit on its header, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +279,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-# --- headers: cheap proof that a file is what its name says -----------------------------------------------------
+# --- whether files are what the settings say ---------------------------------------------------------------------
 
 
 def check_whisper(folder: Path, name: str, remedy: str = "") -> Path:
@@ -326,55 +324,6 @@ def check_voice(voice: VoiceFiles) -> None:
         raise ModelError(f"{voice.config} is not the JSON of a Piper voice")
 
 
-def check_header(path: Path, hint: str = "") -> None:
-    """Compare a file's first bytes with what its ending promises. Raises `ModelError`."""
-    check = _HEADER_CHECKS.get(path.suffix)
-    if check is None:
-        return
-    try:
-        problem = check(path)
-    except OSError as error:
-        problem = f"can't be read: {error.strerror or error}"
-    if problem:
-        raise ModelError(f"{path} {problem}{hint}")
-
-
-def _safetensors_problem(path: Path) -> str:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 0 < length <= min(_LARGEST_HEADER, size):
-            return "is not in the safetensors format"
-        try:
-            tensors = json.loads(file.read(length))
-            ends = [entry["data_offsets"][1] for key, entry in tensors.items() if key != "__metadata__"]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError):
-            return "is not in the safetensors format"
-    if not ends or 8 + length + max(ends) != size:
-        return f"is cut off or too long: {size} bytes"
-    return ""
-
-
-def _gguf_problem(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(24)
-    if len(start) < 24 or start[:4] != b"GGUF":
-        return "is not in the GGUF format"
-    version, tensors = struct.unpack("<IQ", start[4:16])
-    if version not in (2, 3) or not 0 < tensors < 1 << 20:
-        return f"is a GGUF file of a version that is not understood ({version})"
-    return ""
-
-
-def _onnx_problem(path: Path) -> str:
-    with path.open("rb") as file:
-        start = file.read(2)
-    # The first field of the protocol buffer is ir_version, a small number.
-    return "" if len(start) == 2 and start[0] == 0x08 and 0 < start[1] < 64 else "is not in the ONNX format"
-
-
-_HEADER_CHECKS = {".safetensors": _safetensors_problem, ".gguf": _gguf_problem, ".onnx": _onnx_problem}
 _KIND_NAMES: Mapping[str, str] = {"whisper": "speech recognition model", "llama": "language model", "voice": "voice"}
 
 
