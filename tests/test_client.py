@@ -208,6 +208,27 @@ async def test_an_error_during_a_turn_is_raised() -> None:
             _ = [event async for event in client.run_pipeline(server.uri, SPEECH)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("info", {"asr": 5}),
+        ("info", {"asr": [{}]}),
+        ("handled-chunk", {}),
+        ("intent", {"entities": 3}),
+    ],
+)
+async def test_an_answer_that_is_not_what_the_protocol_says_is_bad_data(kind: str, data: dict[str, object]) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.read_until("describe", "transcript")
+        await peer.send((kind, data))
+        await peer.read_until("never")
+
+    async with scripted_server(script) as server:
+        asked = client.describe(server.uri) if kind == "info" else client.ask(server.uri, "Salut", on_text=print)
+        with pytest.raises(BadData, match=kind):
+            await asked
+
+
 async def test_a_servers_ping_is_answered_in_passing() -> None:
     async def script(peer: Peer) -> None:
         await peer.read_until("describe")

@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from wyoming.asr import Transcribe, Transcript
@@ -29,6 +29,8 @@ from wyoming.wake import Detect, Detection, NotDetected
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
 from wyoming_superwhisper.errors import BadData, SuperwhisperError, Timeout, from_code
 from wyoming_superwhisper.wire import EventReader, EventWriter, Limits
+
+T = TypeVar("T")
 
 CONNECT_S = 5.0
 """Time for a connection to be made, in seconds."""
@@ -65,11 +67,14 @@ class SpokenChunk:
     format: AudioFormat
 
 
+Outcome = Literal["handled", "intents", "not-recognized", "not-handled"]
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a server made of a sentence."""
 
-    outcome: Literal["handled", "intents", "not-recognized", "not-handled"]
+    outcome: Outcome
     text: str
     """The reply in words; with several intents, one line each."""
     intents: tuple[Intent, ...] = ()
@@ -156,6 +161,15 @@ class Connection:
             await self._outgoing.write(Pong(text=Ping.from_event(event).text).event())
 
 
+def parsed(kind: type[T], event: Event) -> T:
+    """The event as this class of the protocol. Raises `BadData` where its fields are not what the protocol says."""
+    try:
+        made: T = kind.from_event(event)  # type: ignore[attr-defined]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadData(f"the server's '{event.type}' is not what the protocol says ({error})") from error
+    return made
+
+
 def error_of(event: Event) -> SuperwhisperError:
     """The exception that a server's `error` event stands for."""
     data = event.data or {}
@@ -185,7 +199,7 @@ async def describe(uri: str, answer_s: float = DESCRIBE_S) -> Info:
     """What the server offers."""
     async with await Connection.open(uri, answer_s, answer_s) as connection:
         await connection.send(Describe())
-        return Info.from_event(await _receive_one_of(connection, {"info"}))
+        return parsed(Info, await _receive_one_of(connection, {"info"}))
 
 
 async def transcribe(
@@ -204,7 +218,7 @@ async def transcribe(
         )
         await connection.send(request)
         async with _sending(connection, audio, format, realtime):
-            return Transcript.from_event(await _receive_one_of(connection, {"transcript"})).text
+            return parsed(Transcript, await _receive_one_of(connection, {"transcript"})).text
 
 
 async def synthesize(
@@ -252,7 +266,7 @@ async def detect(
         await connection.send(Detect(names=list(names) or None))
         async with _sending(connection, audio, format, realtime):
             event = await _receive_one_of(connection, {"detection", "not-detected"})
-            return None if NotDetected.is_type(event.type) else Detection.from_event(event).name
+            return None if NotDetected.is_type(event.type) else parsed(Detection, event).name
 
 
 async def run_pipeline(
@@ -435,11 +449,11 @@ async def _answer(connection: Connection, on_text: Callable[[str], None] | None)
     while True:
         event = await connection.receive()
         if HandledChunk.is_type(event.type) and on_text is not None:
-            on_text(HandledChunk.from_event(event).text)
+            on_text(parsed(HandledChunk, event).text)
         elif IntentsStart.is_type(event.type):
             several = True
         elif Intent.is_type(event.type):
-            intents.append(Intent.from_event(event))
+            intents.append(parsed(Intent, event))
         elif event.type in ANSWERS:
             return _worded_answer(event)
         if intents and (not several or IntentsStop.is_type(event.type)):
@@ -448,14 +462,16 @@ async def _answer(connection: Connection, on_text: Callable[[str], None] | None)
 
 
 def _worded_answer(event: Event) -> Answer:
-    if Handled.is_type(event.type):
-        handled = Handled.from_event(event)
-        return Answer("handled", handled.text or "", context=handled.context or {})
-    if NotHandled.is_type(event.type):
-        refused = NotHandled.from_event(event)
-        return Answer("not-handled", refused.text or "", context=refused.context or {})
-    unknown = NotRecognized.from_event(event)
-    return Answer("not-recognized", unknown.text or "", context=unknown.context or {})
+    kind, outcome = _WORDED[event.type]
+    answer = parsed(kind, event)
+    return Answer(outcome, answer.text or "", context=answer.context or {})
+
+
+_WORDED: dict[str, tuple[type[Any], Outcome]] = {
+    "handled": (Handled, "handled"),
+    "not-handled": (NotHandled, "not-handled"),
+    "not-recognized": (NotRecognized, "not-recognized"),
+}
 
 
 async def _receive_one_of(connection: Connection, types: set[str]) -> Event:

@@ -201,7 +201,7 @@ class Satellite:
                 task.cancel()
             await asyncio.wait({running, button})
         result = Result() if running.cancelled() else running.result()
-        if not result.link_is_clean:
+        if not result.link_is_clean and not isinstance(result.error, LinkLost):
             self._link.drop()  # what the server still sends or does for this turn ends with the connection
         if result.error is not None:
             logger.log(logging.INFO if isinstance(result.error, NoText) else logging.WARNING, "%s", result.error)

@@ -110,30 +110,37 @@ class ServerLink:
 
     def drop(self) -> None:
         """Give this connection up, with whatever the server does for it, and make a new one at once."""
-        self._ready.clear()
-        self._inbox.close(discard=True)
-        self._dropped.set()
+        if self._connection is not None:
+            self._ready.clear()
+            self._inbox.close(discard=True)
+            self._dropped.set()
 
     # --- below: one task ---
 
     async def _keep_connected(self) -> None:
         while True:
             try:
-                connection = await self._connect()
+                await self._connect_and_use()
             except SuperwhisperError as error:
                 self._tell(str(error))
+            except Exception as error:  # the boundary of a connection: a satellite without a link helps nobody
+                logger.exception("The link failed")
+                self._tell(str(error))
+            if not self._dropped.is_set():
                 self._set_state(LinkState.PAUSING)
                 await self._backoff.pause()
-                continue
-            began = time.monotonic()
+            self._dropped.clear()
+
+    async def _connect_and_use(self) -> None:
+        """One connection from its beginning to its end, which it raises unless it was dropped on purpose."""
+        connection = await self._connect()
+        began = time.monotonic()
+        try:
             async with connection:
-                lost = await self._use(connection)
+                await self._use(connection)
+        finally:
             if time.monotonic() - began > STEADY_S:
                 self._backoff.succeeded()
-            if not self._dropped.is_set():
-                self._tell(str(lost))
-                self._set_state(LinkState.PAUSING)
-                await self._backoff.pause()
 
     async def _connect(self) -> client.Connection:
         uris = await self._candidates()
@@ -162,17 +169,16 @@ class ServerLink:
             event = await connection.receive(self._settings.connect_s)
             while not Info.is_type(event.type):
                 event = await connection.receive(self._settings.connect_s)
-            self.info = Info.from_event(event)
+            self.info = client.parsed(Info, event)
         except BaseException:
             await connection.close()
             raise
         self.uri = uri
         return connection
 
-    async def _use(self, connection: client.Connection) -> SuperwhisperError:
-        """Have the connection used until it is lost or dropped; why it was lost."""
+    async def _use(self, connection: client.Connection) -> None:
+        """Have the connection used until it is dropped; raises why it was lost."""
         self._connection, self._inbox = connection, Inbox()
-        self._dropped.clear()
         self._trouble = ""
         self._set_state(LinkState.CONNECTED)
         tasks = {
@@ -189,28 +195,25 @@ class ServerLink:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        results = [task.result() for task in done]
-        return next((one for one in results if isinstance(one, SuperwhisperError)), LinkLost("dropped"))
+        for task in done:
+            task.result()
 
-    async def _read(self, connection: client.Connection, inbox: Inbox) -> SuperwhisperError:
+    async def _read(self, connection: client.Connection, inbox: Inbox) -> None:
         while True:
             try:
                 event = await connection.receive_any(self._settings.lost_s)
             except SuperwhisperError as error:
                 if isinstance(error, client.Disconnected | Timeout) or error.framing_lost:
-                    return error
+                    raise
                 logger.warning("The server sent an event that makes no sense: %s", error)
                 continue
             if not Pong.is_type(event.type):
                 await inbox.put(event)
 
-    async def _ping(self, connection: client.Connection) -> SuperwhisperError:
+    async def _ping(self, connection: client.Connection) -> None:
         while True:
             await asyncio.sleep(self._settings.ping_s)
-            try:
-                await connection.send(Ping())
-            except client.Disconnected as error:
-                return error
+            await connection.send(Ping())
 
     def _set_state(self, state: LinkState) -> None:
         if state is self.state:

@@ -104,6 +104,8 @@ class Microphone:
                 reason = "it has ended"
             except OSError as error:
                 reason = error.strerror or str(error)
+            except Exception as error:  # the boundary of a device: a satellite that is deaf for good helps nobody
+                reason = f"{type(error).__name__}: {error}"
             if self.finite:
                 return self._end()
             # One line when it breaks; the attempts after that are nobody's concern.
@@ -269,10 +271,10 @@ class PortAudioCapture:
                 callback=captured,
                 finished_callback=finished,
             )
+            with stream:
+                await gone.wait()
         except (SettingsError, module.PortAudioError) as error:
             raise OSError(str(error)) from error
-        with stream:
-            await gone.wait()
         raise OSError("the device has stopped")
 
 

@@ -15,7 +15,7 @@ from wyoming.event import Event
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
-from wyoming_superwhisper.errors import SuperwhisperError
+from wyoming_superwhisper.errors import Internal, SuperwhisperError
 from wyoming_superwhisper.satellite.connection import LinkLost, ServerLink
 from wyoming_superwhisper.satellite.microphone import Microphone
 from wyoming_superwhisper.satellite.speaker import Speaker
@@ -90,6 +90,9 @@ class Turn:
             await self._exchange(start)
         except SuperwhisperError as error:
             self._result.error = error
+        except Exception:  # the boundary of a turn: whatever it was, the next one gets its chance
+            logger.exception("The turn failed")
+            self._result.error = Internal("The turn failed.")
         finally:
             await self._speaker.stop()
             self._set_state(TurnState.OVER)
@@ -183,8 +186,9 @@ class Turn:
         logger.info("Heard: %s", self._result.transcript or "nothing")
 
     async def _on_reply(self, event: Event) -> None:
+        context = event.data.get("context")
         self._result.reply = str(event.data.get("text") or "")
-        self._result.answered_by = str((event.data.get("context") or {}).get("answered_by") or "")
+        self._result.answered_by = str(context.get("answered_by") or "") if isinstance(context, dict) else ""
         logger.info("Answer: %s", self._result.reply)
 
     async def _on_audio_chunk(self, event: Event) -> None:
