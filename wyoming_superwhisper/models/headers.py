@@ -134,7 +134,7 @@ def _gguf_problem(path: Path) -> str:
 
 
 def _tensor_end(file: BinaryIO) -> int:
-    """Read where one tensor lies; its end, counted from the start of all. One of an unknown type ends where it starts."""
+    """Where one tensor ends, counted from the start of all; one of an unknown type ends where it starts."""
     _string(file)
     (dimensions,) = _numbers(file, "<I")
     if dimensions > 8:
