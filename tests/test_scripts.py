@@ -204,5 +204,5 @@ def test_system_packages_are_never_installed_unasked(checkout: Checkout) -> None
 def test_no_registry_and_no_machine_is_named() -> None:
     for script in SCRIPTS:
         text = script.read_text(encoding="utf-8")
-        assert "http" not in text, script
+        assert "://" not in text, script
         assert "/work" not in text, script
