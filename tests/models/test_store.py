@@ -103,8 +103,12 @@ def test_a_missing_model_is_one_sentence_with_the_command_that_fetches_it(store:
 def test_a_model_of_another_kind_is_refused(store: ModelStore) -> None:
     with pytest.raises(ModelError, match="is a speech recognition model, not a language model"):
         store.llama(SMALL)
-    with pytest.raises(ModelError, match="a path to your own files is fine too"):
-        store.whisper("whisper-lrge")
+    with pytest.raises(
+        ModelError, match=r"there is no speech recognition model 'whisper-smal'; did you mean whisper-small\?"
+    ):
+        store.whisper("whisper-smal")
+    with pytest.raises(ModelError, match=r"there is no voice 'nobody'; there are fr_FR-siwis-medium, .*, or a path"):
+        store.voices(["nobody"])
 
 
 # --- voices -----------------------------------------------------------------------------------------------------

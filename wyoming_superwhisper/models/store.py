@@ -6,6 +6,7 @@ each file's size and SHA-256. Nothing here asks the network.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
@@ -241,12 +242,18 @@ class ModelStore:
             self.check(name)
 
     def _known(self, kind: Kind, name: str) -> CatalogueModel:
+        """The model of this name and kind. Raises `ModelError` that names those there are."""
+        what = _KIND_NAMES[kind]
         try:
             model = self.catalogue.get(name)
         except ModelError as error:
-            raise ModelError(f"{error}; a path to your own files is fine too") from error
+            names = [model.name for model in self.catalogue.of_kind(kind)]
+            names += [voice.name for voice in demo_voices()] if kind == "voice" else [DEMO]
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}, or a path to files of yours"
+            raise ModelError(f"there is no {what} {name!r}; {hint}") from error
         if model.kind != kind:
-            raise ModelError(f"{model.name} is a {_KIND_NAMES[model.kind]}, not a {_KIND_NAMES[kind]}")
+            raise ModelError(f"{model.name} is a {_KIND_NAMES[model.kind]}, not a {what}")
         return model
 
 
