@@ -38,6 +38,8 @@ class Hub:
         """File → statuses of the next answers."""
         self.ignores_ranges = False
         self.redirects_to = ""
+        self.moved_to = ""
+        """Folder of this hub that every file has moved to."""
         self.slow_s = 0.0
 
     def __enter__(self) -> Hub:
@@ -83,7 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
         hub.requests.append((path, self.headers.get("Range", "")))
         hub.tokens.append(self.headers.get("Authorization", ""))
         name = PurePosixPath(path).name
-        if hub.errors.get(name):
+        if hub.moved_to and path.startswith(f"{hub.moved_to}/"):
+            self._file(name, hub.files[path.partition("/resolve/")[2].partition("/")[2]])
+        elif hub.errors.get(name):
             self._answer(hub.errors[name].pop(0), b"not now")
         elif path == f"api/models/{hub.repo}/revision/main":
             self._answer(200, json.dumps({"sha": hub.newest}).encode())
@@ -92,7 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(200, json.dumps(hub.listing(folder)).encode())
         elif path.startswith(f"{hub.repo}/resolve/"):
             file = path.removeprefix(f"{hub.repo}/resolve/").partition("/")[2]
-            if hub.redirects_to:
+            if hub.moved_to:
+                self._answer(307, b"", {"Location": f"/{hub.moved_to}/{path}"})
+            elif hub.redirects_to:
                 self._answer(302, b"", {"Location": f"{hub.redirects_to}/{path}"})
             elif file in hub.files:
                 self._file(name, hub.files[file])

@@ -272,6 +272,14 @@ def test_the_token_goes_to_the_hub_and_not_to_where_it_redirects(hub: Hub, store
         assert elsewhere.ranges(BIG) == ["", "bytes=1000-"]
 
 
+def test_the_token_follows_within_the_hub(hub: Hub, store: Store) -> None:
+    hub.moved_to = "cache"
+    hub.breaks_off_after[BIG] = [1000]
+    Downloader(hub.url, QUICK, token="s3cret").fetch(model(), store)
+    assert set(hub.tokens) == {"Bearer s3cret"}
+    assert [wanted for path, wanted in hub.requests if path.startswith("cache/") and BIG in path] == ["", "bytes=1000-"]
+
+
 def test_an_encrypted_hub_may_not_lead_to_plain_text() -> None:
     redirects = download._Redirects("https://hub")
     request = SimpleNamespace(full_url="https://hub/x")

@@ -265,7 +265,7 @@ class Downloader:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows the hub to where the bytes lie, but never from https to anything less."""
+    """Follows the hub to where the bytes lie: the token stays with the hub, and https is never left."""
 
     def __init__(self, endpoint: str) -> None:
         self._secure = endpoint.startswith("https://")
@@ -276,9 +276,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         if self._secure and not newurl.startswith("https://"):
             raise ModelError(f"{req.full_url} leads to {newurl}, which is not encrypted")
         redirected = super().redirect_request(req, fp, code, msg, headers, newurl)
-        wanted = req.get_header("Range")
-        if redirected is not None and wanted:
-            redirected.add_header("Range", wanted)
+        token = req.unredirected_hdrs.get("Authorization")
+        if redirected is not None and token and _host(newurl) == _host(req.full_url):
+            redirected.add_unredirected_header("Authorization", token)
         return redirected
 
 
