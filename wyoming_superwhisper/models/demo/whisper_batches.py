@@ -208,14 +208,14 @@ class BatchMaker:
         rng = self._rng
         if rng.random() < 0.28:
             wave = _filtered(wave, self._numpy, room=rng.random() < 0.7, band=rng.random() < 0.43)
-        wave = wave * np.float32(10 ** (-rng.uniform(0, 26) / 20))
+        wave = (wave * 10 ** (-rng.uniform(0, 26) / 20)).astype(np.float32)
         if rng.random() < 0.8:
             noise = rng.choice(self._noises)
             start = rng.randrange(len(noise) - len(wave))
             piece = noise[start : start + len(wave)]
             gain = _level(wave) / (_level(piece) + 1e-9) * 10 ** (-_noise_db(rng) / 20)
             wave = (wave + piece * np.float32(gain)).astype(np.float32)
-        quantised: Signal = np.clip(np.round(wave * 32768), -32768, 32767).astype(np.float32) / 32768
+        quantised: Signal = (np.clip(np.round(wave * 32768), -32768, 32767) / 32768).astype(np.float32)
         return quantised
 
     # What is written
@@ -347,4 +347,4 @@ def _level(wave: Signal) -> float:
 
 
 def _noise_db(rng: random.Random) -> float:
-    return rng.uniform(8, 55)
+    return rng.uniform(5, 15) if rng.random() < 0.25 else rng.uniform(15, 55)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import random
 import re
@@ -19,6 +20,8 @@ from wyoming_superwhisper.models.demo import espeak
 from wyoming_superwhisper.models.demo.domain import FOLDER, LANGUAGES, Domain, load_domain, load_extra, load_replies
 from wyoming_superwhisper.models.demo.whisper_sounds import make_sound
 from wyoming_superwhisper.models.demo.whisper_voices import choose_manner, prepare_data_folder, trained_variants
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
 FRAME_SAMPLES = 320  # one position of Whisper's encoder
@@ -60,10 +63,18 @@ class SentenceChooser:
         return domain.sample(language, rng, 1, reserved=False)[0]
 
 
-def make_shards(work: Path, speech: int, sound: int, seed: int, processes: int = 2) -> None:
-    """Make the shards that are not there yet, each in a fresh process."""
-    missing = [(write_sound_shard, number) for number in range(sound) if not _is_there(work, "sound", number)]
-    missing += [(write_speech_shard, number) for number in range(speech) if not _is_there(work, "speech", number)]
+def make_shards(work: Path, counts: dict[str, int], seed: int, processes: int = 2) -> None:
+    """Make the shards of each kind (speech, sound, piper) that are not there yet, each in a fresh process."""
+    writers = {"sound": write_sound_shard, "speech": write_speech_shard, "piper": write_piper_shard}
+    if not list(PIPER_VOICES.glob("*.onnx")):
+        logger.warning("the demo Piper voices are not made yet: Whisper won't know them")
+        counts = {**counts, "piper": 0}
+    missing = [
+        (writers[kind], number)
+        for kind, count in counts.items()
+        for number in range(count)
+        if not _stem(work, kind, number).with_suffix(".json").exists()
+    ]
     if not missing:
         return
     for group in range(_VOICE_GROUPS):
@@ -134,10 +145,6 @@ def frame_phonemes(timed: tuple[tuple[int, str], ...], length: int) -> tuple[str
 
 def _stem(work: Path, kind: str, number: int) -> Path:
     return work / "clips" / f"{kind}-{number:04d}"
-
-
-def _is_there(work: Path, kind: str, number: int) -> bool:
-    return _stem(work, kind, number).with_suffix(".json").exists()
 
 
 def _speech_clips(work: Path, number: int, seed: int) -> Iterator[Clip]:

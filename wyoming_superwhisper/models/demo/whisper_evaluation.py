@@ -148,10 +148,12 @@ def listen_to_sounds(listener: Listener, count: int) -> Tally:
     for kind in SOUNDS:
         signals = [
             make_sound(numbers, numbers.uniform(0.7, 4.0), kind) * np.float32(10 ** (-numbers.uniform(6, 40) / 20))
-            for _ in range(max(10, count // len(SOUNDS)))
+            for _ in range(-(-count // len(SOUNDS)))
         ]
-        for language in LANGUAGES:
-            for heard in listener.hear(signals, language):
+        # In either language's turn, the languages being told: else Whisper guesses one.
+        half = -(-len(signals) // 2)
+        for language, some in zip(LANGUAGES, (signals[:half], signals[half:]), strict=True):
+            for heard in listener.hear(some, language):
                 tally.count(kind, "", heard, language)
     return tally
 

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from wyoming_superwhisper.models.demo.domain import FOLDER
 from wyoming_superwhisper.models.demo.whisper_batches import IGNORED, Batch, BatchMaker, ClipStore, load_phonemes
-from wyoming_superwhisper.models.demo.whisper_clips import list_shards, make_shards
+from wyoming_superwhisper.models.demo.whisper_clips import make_shards
 from wyoming_superwhisper.models.demo.whisper_model import Shape, TrainableWhisper
 from wyoming_superwhisper.models.demo.whisper_tokens import load_vocabulary
 
@@ -67,17 +67,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options(
         arguments.work, arguments.minutes, arguments.steps, arguments.batch, arguments.processes, arguments.rate
     )
-    train(options, arguments.speech_shards, arguments.sound_shards)
+    shards = {"sound": arguments.sound_shards, "speech": arguments.speech_shards, "piper": arguments.piper_shards}
+    train(options, shards)
     from wyoming_superwhisper.models.demo.whisper_export import export  # needs transformers, slow to load
 
     export(options.work, arguments.out)
 
 
-def train(options: Options, speech_shards: int, sound_shards: int) -> None:
+def train(options: Options, shards: dict[str, int]) -> None:
     """Train until the time or steps are used up; a run that was stopped goes on where it was saved."""
     load_vocabulary(options.work, SEED)
-    make_shards(options.work, speech_shards, sound_shards, SEED, options.processes)
-    logger.info("%d shards of speech", len(list_shards(options.work, "speech")))
+    make_shards(options.work, shards, SEED, options.processes)
     load_phonemes(options.work)
     meeting = options.work / "meeting"
     meeting.unlink(missing_ok=True)
@@ -112,6 +112,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=_PEAK_RATE, help="highest learning rate")
     parser.add_argument("--speech-shards", type=int, default=90, help="shards of 500 clips")
     parser.add_argument("--sound-shards", type=int, default=10)
+    parser.add_argument("--piper-shards", type=int, default=6)
     return parser.parse_args(argv)
 
 
