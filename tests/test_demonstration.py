@@ -59,7 +59,7 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("language", ["fr", pytest.param("en", marks=pytest.mark.long)])
 def test_it_hears_what_it_says_and_answers_audibly(
     tmp_path: Path, started: list[subprocess.Popen[str]], language: str
 ) -> None:

@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 CONNECT_S = 5.0
 """Time for a connection to be made, in seconds."""
-ANSWER_S = 60.0
+ANSWER_S = 120.0
 """Longest silence of a server that owes an answer, in seconds; its models may still be loading."""
 DESCRIBE_S = 5.0
 """Time for `describe` to be answered, in seconds."""
@@ -210,9 +210,10 @@ async def transcribe(
     names: Sequence[str] = (),
     terms: Sequence[str] = (),
     realtime: bool = False,
+    answer_s: float = ANSWER_S,
 ) -> str:
     """The words spoken in `audio`; "" for silence. `realtime`: send it at the pace at which it was spoken."""
-    async with await Connection.open(uri) as connection:
+    async with await Connection.open(uri, answer_s=answer_s) as connection:
         request = Transcribe(
             language=language, transcript_names=list(names) or None, transcript_terms=list(terms) or None
         )
@@ -227,10 +228,11 @@ async def synthesize(
     voice: str | None = None,
     language: str | None = None,
     speaker: str | None = None,
+    answer_s: float = ANSWER_S,
 ) -> AsyncIterator[SpokenChunk]:
     """The text spoken, in pieces as they are made. Closing the iterator cancels the work on the server."""
     chosen = SynthesizeVoice(name=voice, language=language, speaker=speaker) if voice or language else None
-    async with await Connection.open(uri) as connection:
+    async with await Connection.open(uri, answer_s=answer_s) as connection:
         await connection.send(Synthesize(text=text, voice=chosen))
         async for chunk in _spoken(connection):
             yield chunk
@@ -244,13 +246,14 @@ async def ask(
     area: str | None = None,
     execute: bool = False,
     on_text: Callable[[str], None] | None = None,
+    answer_s: float = ANSWER_S,
 ) -> Answer:
     """The server's answer to a sentence; `on_text` is called with each piece of free text as it is written.
 
     An intent comes back to be executed by the caller; with `execute` the server executes what it can.
     """
     context = _without_empty({"conversation_id": conversation, "language": language, "area": area})
-    async with await Connection.open(uri) as connection:
+    async with await Connection.open(uri, answer_s=answer_s) as connection:
         if execute:
             stage = PipelineStage.HANDLE
             await connection.send(pipeline_request(stage, stage, language, conversation, area=area))
@@ -318,29 +321,30 @@ async def wait_ready(uri: str, timeout_s: float = 120.0) -> Info:
     info = await wait_listening(uri, timeout_s)
     try:
         async with asyncio.timeout(timeout_s), asyncio.TaskGroup() as group:
-            group.create_task(_speak_and_hear(uri, info), name="try speech")
-            group.create_task(_try_answer(uri, info), name="try answer")
+            group.create_task(_speak_and_hear(uri, info, timeout_s), name="try speech")
+            group.create_task(_try_answer(uri, info, timeout_s), name="try answer")
     except TimeoutError as error:
         raise Timeout(f"{uri} is not ready after {timeout_s:g} s") from error
-    except ExceptionGroup as group_error:
-        raise group_error.exceptions[0] from group_error
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from errors
     return info
 
 
-async def _speak_and_hear(uri: str, info: Info) -> None:
+async def _speak_and_hear(uri: str, info: Info, timeout_s: float) -> None:
     language = _first_language(info)
     if not (info.tts and info.asr):
         return
     text = _GREETING.get(language, _GREETING["en"])
-    chunks = [chunk async for chunk in synthesize(uri, text, language=language)]
+    chunks = [chunk async for chunk in synthesize(uri, text, language=language, answer_s=timeout_s)]
     if chunks:
-        await transcribe(uri, b"".join(chunk.audio for chunk in chunks), chunks[0].format, language)
+        audio = b"".join(chunk.audio for chunk in chunks)
+        await transcribe(uri, audio, chunks[0].format, language, answer_s=timeout_s)
 
 
-async def _try_answer(uri: str, info: Info) -> None:
+async def _try_answer(uri: str, info: Info, timeout_s: float) -> None:
     if info.handle or info.intent:
         language = _first_language(info)
-        await ask(uri, _GREETING.get(language, _GREETING["en"]), language)
+        await ask(uri, _GREETING.get(language, _GREETING["en"]), language, answer_s=timeout_s)
 
 
 _GREETING = {"fr": "Bonjour.", "en": "Hello.", "es": "Hola."}

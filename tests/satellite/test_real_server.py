@@ -15,6 +15,8 @@ from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
+pytestmark = pytest.mark.timeout(240)  # the first test waits for the models
+
 
 async def satellite(server: RunningServer, said: Path, answer: Path, *options: str) -> str:
     """Run it on a recording; its log."""
@@ -22,7 +24,7 @@ async def satellite(server: RunningServer, said: Path, answer: Path, *options: s
         sys.executable, "-m", "wyoming_superwhisper", "satellite", "--server", server.uri, "--wav", str(said),
         "--output", str(answer), *options, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    _, log = await asyncio.wait_for(process.communicate(), 50)
+    _, log = await asyncio.wait_for(process.communicate(), 150)
     assert process.returncode == 0, log.decode()
     return log.decode()
 
