@@ -652,6 +652,17 @@ def test_odd_names_do_no_harm() -> None:
     assert plain(intents.recognize("Allume l'oeil de boeuf.", "fr")) == [("HassTurnOn", {"name": "L'œil de bœuf"})]
 
 
+def test_sound_without_a_place_means_the_speakers_room(intents: HassilIntents) -> None:
+    for language, text in (
+        ("fr", "Coupe le son."),
+        ("fr", "Chanson suivante."),
+        ("en", "Mute the sound."),
+        ("en", "Next."),
+    ):
+        (call,) = intents.recognize(text, language, "salon")
+        assert call.slots == {"area": "Salon"}, text
+
+
 # --- speed
 
 

@@ -71,6 +71,21 @@ PLACELESS = frozenset(
 """Intents for which the room that the speaker is in says nothing."""
 
 
+PLAYERS = frozenset(
+    {
+        "HassMediaNext",
+        "HassMediaPause",
+        "HassMediaPlayerMute",
+        "HassMediaPlayerUnmute",
+        "HassMediaPrevious",
+        "HassMediaSearchAndPlay",
+        "HassMediaUnpause",
+        "HassSetVolume",
+        "HassSetVolumeRelative",
+    }
+)
+"""Intents for media players: the packs make the speaker's room a condition of them."""
+
 CATCH_ALL = frozenset({"HassBroadcast", "HassMediaSearchAndPlay"})
 """Intents whose sentences are hardly more than a verb and free text."""
 
@@ -137,7 +152,7 @@ class HassilIntents:
         for call in calls:
             slots = dict(call.slots)
             if self._needs_room(call.name, slots, area):
-                slots["preferred_area_id"] = area
+                slots |= self._room(call.name, slots, area)
             domain = follow_ups.domain(slots)
             key = pack.reply_key(call.name, slots, domain) if pack else None
             text, template = pack.reply(call.name, key, slots, domain) if pack else ("", "")
@@ -188,13 +203,19 @@ class HassilIntents:
         slots = {entity.name: _value(entity.value) for entity in result.entities_list}
         domain = self._settle_names(slots, result)
         if self._needs_room(result.intent.name, slots, area):
-            slots["preferred_area_id"] = area
+            slots |= self._room(result.intent.name, slots, area)
         text, template = pack.reply(result.intent.name, result.response, spoken, domain)
         wildcards = sum(1 for entity in result.entities_list if entity.is_wildcard)
         return Reading(IntentCall(result.intent.name, slots, text, template), wildcards)
 
     def _needs_room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> bool:
         return area in self.home.areas and intent not in PLACELESS and not {"area", "floor"} & slots.keys()
+
+    def _room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> dict[str, Any]:
+        """The speaker's room: a preference, but a condition where the handlers would else take every player there is."""
+        if area is not None and intent in PLAYERS and "name" not in slots:
+            return {"area": self.home.areas[area].name}
+        return {"preferred_area_id": area}
 
     def _settle_names(self, slots: dict[str, Any], result: RecognizeResult) -> str | None:
         """Put main names for aliases where that is unambiguous; returns the domain of what is meant, if it is one."""
