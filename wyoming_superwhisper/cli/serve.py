@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     names = {"uri": "server.uri", "zeroconf": "server.zeroconf", "metrics": "metrics.listen"}
     settings = shared.server_settings(options, names)
+    shared.require_server_packages()
     from wyoming_superwhisper import app
 
     return app.run(settings)
