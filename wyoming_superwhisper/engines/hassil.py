@@ -212,7 +212,7 @@ class HassilIntents:
         return area in self.home.areas and intent not in PLACELESS and not {"area", "floor"} & slots.keys()
 
     def _room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> dict[str, Any]:
-        """The speaker's room: a preference, but a condition where the handlers would else take every player there is."""
+        """The speaker's room: a preference, but a condition where the handlers would take every player."""
         if area is not None and intent in PLAYERS and "name" not in slots:
             return {"area": self.home.areas[area].name}
         return {"preferred_area_id": area}
