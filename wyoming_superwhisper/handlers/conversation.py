@@ -15,8 +15,8 @@ from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.handlers.reply import ReplyEvents
 
-_SPEAKERS = ("satellite_id", "device_id")
-"""Where a request's context tells the room; newer Home Assistant sends both."""
+_SPEAKERS = ("satellite_id", "device_id", "name")
+"""Where a request's context tells the room: newer Home Assistant sends the first two, our own clients the name."""
 
 
 class ConversationHandler:
@@ -53,7 +53,8 @@ def read_sentence(session: Session, event: Event) -> Said:
     context = fields.mapping(event, "context")
     return Said(
         text=fields.text(event, session.services.settings.limits.text_chars),
-        language=fields.name(event, "language"),
+        language=fields.name(event, "language") or fields.name_in(event, context, "language"),
         conversation=fields.name_in(event, context, "conversation_id") or "",
         speakers=tuple(one for key in _SPEAKERS if (one := fields.name_in(event, context, key))),
+        area=fields.name_in(event, context, "area"),
     )
