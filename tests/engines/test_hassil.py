@@ -652,6 +652,11 @@ def test_odd_names_do_no_harm() -> None:
     assert plain(intents.recognize("Allume l'oeil de boeuf.", "fr")) == [("HassTurnOn", {"name": "L'œil de bœuf"})]
 
 
+def test_a_list_that_the_home_has_is_named(intents: HassilIntents) -> None:
+    (call,) = intents.recognize("Put tomatoes to the shopping list.", "en")
+    assert (call.name, call.slots) == ("HassListAddItem", {"item": "tomatoes", "name": "Liste de courses"})
+
+
 def test_sound_without_a_place_means_the_speakers_room(intents: HassilIntents) -> None:
     for language, text in (
         ("fr", "Coupe le son."),
