@@ -1,1 +1,1 @@
-"""Sentences of our own beside the packs of home-assistant-intents: same intents and reply keys, more ways to say them."""
+"""Sentences of our own beside those of home-assistant-intents: same intents and replies, more ways to say them."""
