@@ -36,9 +36,9 @@ MAY_IMPORT = {
     },
     "pipeline": {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
-        "speech_text", "models.voices", "config.settings",
+        "speech_text", "models.voices", "config.settings", "timers",
     },
-    "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant"},
+    "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant", "phrases", "timers"},
     "satellite": {"satellite", "config", "discovery", "audio", "wire", "client"},
 }  # fmt: skip
 

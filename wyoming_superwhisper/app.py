@@ -38,7 +38,9 @@ from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.models.store import ModelStore
 from wyoming_superwhisper.models.voices import read_voices
 from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
+from wyoming_superwhisper.timers import Timers
 
 if TYPE_CHECKING:
     from wyoming_superwhisper.discovery import Advertisement
@@ -241,6 +243,7 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
         wake_words=words,
     )
     described = info.build_info(offer)
+    timer_news = TimerNews()
     default_language = settings.asr.languages[0] if settings.asr.language == "auto" else settings.asr.language
     return Services(
         settings=settings,
@@ -262,8 +265,10 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
             guess_language=guess_language,
             forget_s=settings.llm.forget_s,
             llm_name=offer.llm_model,
+            timers=Timers(timer_news.tell),
         ),
         synthesizer=RemoteSynthesizer(workers["piper"], plan.voices),
+        timer_news=timer_news,
     )
 
 

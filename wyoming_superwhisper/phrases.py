@@ -19,6 +19,11 @@ _PHRASES: dict[str, dict[str, str]] = {
         "en": "I can't reach {target}: no Home Assistant is connected. Nothing was done.",
         "es": "No puedo acceder a {target}: no hay ningún Home Assistant conectado. No se ha hecho nada.",
     },
+    "timer_finished": {
+        "fr": "Le minuteur{name} est terminé.",
+        "en": "The timer{name} is finished.",
+        "es": "El temporizador{name} ha terminado.",
+    },
     "your_devices": {"fr": "vos appareils", "en": "your devices", "es": "sus dispositivos"},
     "failed": {
         "fr": "Une erreur est intervenue, rien n'a été fait.",

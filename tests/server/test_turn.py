@@ -67,6 +67,17 @@ async def test_a_timer_is_set_and_asked_for_by_its_own_satellite(server: Running
     assert only(events, "handled").data["context"]["answered_by"] == "intent:HassStartTimer"
 
 
+async def test_a_timer_that_has_finished_is_said_at_its_satellite(server: RunningServer) -> None:
+    async with client(server) as one:
+        sentence = {"text": "Mets un minuteur de 1 seconde.", "language": "fr"}
+        await one.send(run("handle", name="bathroom", language="fr"), Event("transcript", sentence))
+        events = await one.until("audio-stop")
+        assert "timer-started" in [event.type for event in events]
+        rung = await one.until("audio-stop")
+    assert "timer-finished" in [event.type for event in events + rung]
+    assert len(sound_of(rung)[0]) > 10_000
+
+
 async def test_silence_ends_the_turn_with_an_error_and_the_connection_lives(server: RunningServer) -> None:
     async with client(server) as one:
         await one.send(run(), *audio_events(bytes(2 * ESPEAK_RATE), ESPEAK_RATE))

@@ -15,10 +15,12 @@ from typing import Any
 from wyoming.asr import Transcript
 from wyoming.event import Event
 from wyoming.pipeline import PipelineStage
+from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 from wyoming.tts import Synthesize, SynthesizeVoice
 from wyoming.vad import VoiceStarted, VoiceStopped
 from wyoming.wake import Detection, NotDetected
 
+from wyoming_superwhisper import phrases
 from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.audio import AudioConverter, AudioFormat
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, VoiceState, WakeWordStream
@@ -28,6 +30,7 @@ from wyoming_superwhisper.handlers.asr import read_options
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.handlers.turn_reply import TurnReply
 from wyoming_superwhisper.pipeline.listening import Listening, ListenOptions, choose_language
+from wyoming_superwhisper.timers import Change, Timer
 
 logger = logging.getLogger(__name__)
 
@@ -71,16 +74,31 @@ class RunPipelineHandler:
         return {"run-pipeline": self._run}
 
     async def close(self) -> None:
+        self._session.services.timer_news.unsubscribe(self._timer_changed)
         if self._turn is not None:
             await self._turn.end()
 
     async def _run(self, event: Event) -> None:
         request = read_request(self._session, event)
         self._session.keep_open = True
+        self._session.services.timer_news.subscribe(request.said.owner, self._timer_changed)
         if self._turn is not None:
             await self._turn.end()
         self._turn = Turn(self._session, request)
         await self._turn.begin()
+
+    def _timer_changed(self, change: Change, timer: Timer) -> None:
+        self._session.spawn(self._tell_timer(change, timer), "timer")
+
+    async def _tell_timer(self, change: Change, timer: Timer) -> None:
+        """Send the timer's event; one that has finished is said aloud too, once the turn at work is over."""
+        await self._session.send(timer_event(change, timer))
+        if change is not Change.FINISHED:
+            return
+        while self._turn is not None and not self._turn.over.is_set():
+            await self._turn.over.wait()
+        text = phrases.say("timer_finished", timer.language, name=f" {timer.name}" if timer.name else "")
+        await TurnReply(self._session, {}, speaks=True).speak(text, timer.language or None)
 
 
 class Turn:
@@ -90,6 +108,8 @@ class Turn:
         self._session = session
         self._request = request
         self._task: asyncio.Task[None] | None = None
+        self.over = asyncio.Event()
+        """Set once the run has sent its last event."""
         self._format: AudioFormat | None = None
         self._converter: AudioConverter | None = None
         self._wake: WakeWordStream | None = None
@@ -101,6 +121,7 @@ class Turn:
     async def begin(self) -> None:
         """Take the connection's audio, or speak at once."""
         self._session.turn = self
+        self.over.clear()
         if self._request.spoken:
             await self._session.listen(self)
         elif self._request.start is PipelineStage.TTS:
@@ -117,6 +138,7 @@ class Turn:
             self._session.turn = None
         if self._session.consumer is self:
             self._session.consumer = None
+        self.over.set()
 
     # --- what belongs to a run
 
@@ -275,6 +297,33 @@ def read_request(session: Session, event: Event) -> PipelineRequest:
         said=said,
         context=context,
     )
+
+
+def timer_event(change: Change, timer: Timer) -> Event:
+    """What Wyoming says of this change of a timer."""
+    event: Event
+    if change is Change.STARTED:
+        event = TimerStarted(
+            id=timer.id,
+            total_seconds=timer.start_total_s,
+            name=timer.name or None,
+            start_hours=timer.start_hours,
+            start_minutes=timer.start_minutes,
+            start_seconds=timer.start_seconds,
+        ).event()
+    elif change is Change.UPDATED:
+        event = TimerUpdated(id=timer.id, is_active=timer.is_active, total_seconds=_seconds_left(timer)).event()
+    elif change is Change.CANCELLED:
+        event = TimerCancelled(id=timer.id).event()
+    else:
+        event = TimerFinished(id=timer.id).event()
+    return event
+
+
+def _seconds_left(timer: Timer) -> int:
+    if not timer.is_active:
+        return round(timer.left_s)
+    return round(timer.ends_at - asyncio.get_running_loop().time())
 
 
 def _stage(event: Event, field: str) -> PipelineStage:

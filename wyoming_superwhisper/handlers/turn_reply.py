@@ -48,9 +48,9 @@ class TurnReply:
                 sound.cancel()
                 await asyncio.gather(sound, return_exceptions=True)
 
-    async def speak(self, text: str) -> None:
-        """Speak a text that is there already."""
-        speaking = self._speaking(None)
+    async def speak(self, text: str, language: str | None = None) -> None:
+        """Speak a text that is there already; its language is found from it where none is named."""
+        speaking = self._speaking(language)
         speaking.feed(text)
         speaking.finish()
         await self._send_sound(speaking)

@@ -15,6 +15,7 @@ from wyoming_superwhisper.engines.base import (
     WakeWordDetector,
 )
 from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.pipeline.timer_news import TimerNews
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,4 @@ class Services:
     wake_words: WakeWordDetector
     assistant: Assistant
     synthesizer: SpeechSynthesizer
+    timer_news: TimerNews
