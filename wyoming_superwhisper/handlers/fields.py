@@ -30,6 +30,11 @@ def text(event: Event, limit: int, field: str = "text") -> str:
     return value
 
 
+def optional_text(event: Event, limit: int, field: str) -> str:
+    """As `text`, where the field may be absent: "" then."""
+    return "" if event.data.get(field) is None else text(event, limit, field)
+
+
 def name(event: Event, field: str = "name") -> str | None:
     """An optional short string; "" counts as absent."""
     return name_in(event, event.data, field)
@@ -40,8 +45,10 @@ def name_in(event: Event, data: Mapping[str, Any], field: str) -> str | None:
     value = data.get(field)
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_NAME_CHARS:
-        raise _wrong(event, field, f"a string of at most {MAX_NAME_CHARS} characters", value)
+    if not isinstance(value, str):
+        raise _wrong(event, field, "a string", value)
+    if len(value) > MAX_NAME_CHARS:
+        raise BadData(f"The field '{field}' of '{event.type}' has {len(value)} characters, over {MAX_NAME_CHARS}.")
     return value or None
 
 

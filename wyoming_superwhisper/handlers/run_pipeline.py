@@ -273,7 +273,7 @@ def read_request(session: Session, event: Event) -> PipelineRequest:
     start, end = _stage(event, "start_stage"), _stage(event, "end_stage")
     if _ORDER.index(start) > _ORDER.index(end):
         raise BadData(f"A run can't begin at '{start.value}' and end at '{end.value}'.")
-    announce = fields.name(event, "announce_text") or ""
+    announce = fields.optional_text(event, session.services.settings.limits.text_chars, "announce_text")
     if start is PipelineStage.TTS and not announce.strip():
         raise BadData("A run that begins at 'tts' needs 'announce_text'.")
     language = fields.name(event, "language") or fields.name_in(event, context, "language")
