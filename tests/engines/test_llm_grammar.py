@@ -20,7 +20,7 @@ from wyoming_superwhisper.engines.llm_home import Home, home_from
 
 pytest.importorskip("llama_cpp")
 
-from wyoming_superwhisper.engines.llama_native import NativeGrammar, NativeModel  # noqa: E402
+from wyoming_superwhisper.engines.llama_native import NativeGrammar, NativeModel
 
 DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
 

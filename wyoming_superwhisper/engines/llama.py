@@ -1,7 +1,8 @@
 """The language model's engine: several conversations answered side by side, over their common beginning.
 
 Configuration: `model_file`, `context` (cells in all), `history_tokens`, `sequences`, `system_prompt`, `max_tokens`,
-`temperature`, `gpu_layers`, `threads`, `home` (INTERFACES.md), `device` ("cpu" or "cuda").
+`temperature`, `gpu_layers`, `threads`, `home` (as in the settings), `device` ("cpu" or "cuda"), `gpu_uuid` (the card
+that CUDA must be shown).
 
 Calls: `answer` with the fields of `AnswerRequest`: parts `{"text": …}`, or one part `{"intents": [{"name", "slots",
 "text", "template"}]}`; done `{"tokens", "prompt_tokens", "evaluated", "finish"}`, where `finish` is "stop", "length"
@@ -28,7 +29,7 @@ from wyoming_superwhisper.engines.llm_calls import aimed_at, is_call, parse_call
 from wyoming_superwhisper.engines.llm_grammar import build_grammar
 from wyoming_superwhisper.engines.llm_home import Home, home_from, plain_text
 from wyoming_superwhisper.engines.llm_prompt import ChatTemplate, Segment, fitting_history, messages_for, system_text
-from wyoming_superwhisper.errors import BadData, NoText, NotSupported, OutOfMemory
+from wyoming_superwhisper.errors import BadData, ModelError, NoText, NotSupported, OutOfMemory
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,8 @@ class LlamaEngine:
     def load(self) -> Mapping[str, Any]:
         path = Path(self._configuration["model_file"])
         on_card = self._configuration.get("device") == "cuda"
+        if on_card:
+            _check_card(str(self._configuration.get("gpu_uuid") or ""))
         self._model = NativeModel(path, int(self._configuration.get("gpu_layers", -1)) if on_card else 0)
         cells = int(self._configuration.get("context", 8192))
         self._sequences = [_Sequence(number) for number in range(1, 2 * self.capacity + 1)]
@@ -418,6 +421,13 @@ class LlamaEngine:
         if chosen > 0:
             return chosen
         return 1 if path.stat().st_size < _SMALL_MODEL_BYTES else max(1, min(8, (os.cpu_count() or 2) // 2))
+
+
+def _check_card(uuid: str) -> None:
+    """Refuse to load where CUDA would see another card than the one that was chosen."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if uuid and visible != uuid:
+        raise ModelError(f"The language model shall run on the card {uuid}, not {visible or 'any'}.")
 
 
 def _request(data: Mapping[str, Any]) -> AnswerRequest | None:
