@@ -147,6 +147,7 @@ _BY_CODE: dict[str, type[SuperwhisperError]] = {
     kind.code: kind
     for kind in (
         BadJson, BadEvent, BadData, TooLarge, BadFormat, Timeout, Busy, Stopping, UnknownVoice, UnknownModel,
-        UnknownLanguage, NoText, TooLong, EngineLost, EngineUnavailable, OutOfMemory, NotAllowed, NotSupported, Internal,
+        UnknownLanguage, NoText, TooLong, EngineLost, EngineUnavailable, OutOfMemory, NotAllowed, NotSupported,
+        Internal,
     )
 }  # fmt: skip
