@@ -32,8 +32,8 @@ WINDOW_S = 8.0
 IGNORED = -100
 MEL_HOP = 160
 
-_SOUND_SHARE, _PIPER_SHARE = 0.06, 0.1
-_PROMPT_SHARE, _OFFSET_SHARE = 0.3, 0.12
+_SHARES = {"speech": 0.81, "reply": 0.04, "sound": 0.05, "piper": 0.1}
+_PROMPT_SHARE, _OFFSET_SHARE = 0.45, 0.08
 _MOST_PROMPT_TOKENS = 380
 _SLACK = 0.13
 _POOL_BATCHES = 12
@@ -113,7 +113,7 @@ class ClipStore:
     def __init__(self, work: Path, part: int = 0, parts: int = 1) -> None:
         self._work, self._part, self._parts = work, part, parts
         self._read: set[Path] = set()
-        self.clips: dict[str, list[Clip]] = {"speech": [], "sound": [], "piper": []}
+        self.clips: dict[str, list[Clip]] = {"speech": [], "reply": [], "sound": [], "piper": []}
 
     def refresh(self) -> None:
         """Take in shards that have appeared."""
@@ -124,13 +124,10 @@ class ClipStore:
                     clips += [clip for clip in read_shard(stem) if not is_held_out(clip.text)]
 
     def draw(self, rng: random.Random) -> Clip:
-        """One clip: speech mostly, some sounds without words, some Piper speech where there is any."""
-        kind = rng.random()
-        if kind < _SOUND_SHARE:
-            return rng.choice(self.clips["sound"])
-        if kind < _SOUND_SHARE + _PIPER_SHARE and self.clips["piper"]:
-            return rng.choice(self.clips["piper"])
-        return rng.choice(self.clips["speech"])
+        """One clip: speech mostly, some sounds without words, replies, and Piper speech where there is any."""
+        kinds = [kind for kind in _SHARES if self.clips[kind]]
+        kind = rng.choices(kinds, [_SHARES[kind] for kind in kinds])[0]
+        return rng.choice(self.clips[kind])
 
 
 def is_held_out(text: str) -> bool:
@@ -222,7 +219,7 @@ class BatchMaker:
 
     def _write(self, sounds: list[_Sound]) -> tuple[Tensor, Tensor, Tensor, int]:
         # One number of names for the batch: rows of like length waste no time.
-        names = round(MOST_NAMES ** self._rng.random()) if self._rng.random() < _PROMPT_SHARE else 0
+        names = self._count_names()
         rows = [self._write_row(sound, names) for sound in sounds]
         length = max(len(tokens) for tokens, _, _ in rows)
         tokens = torch.full((len(rows), length), self._vocabulary.special["<|endoftext|>"])
@@ -234,6 +231,12 @@ class BatchMaker:
             places[number, : len(row_places)] = torch.tensor(row_places)
         expected = (targets != IGNORED).any(0).nonzero()
         return tokens, targets, places, int(expected[0])
+
+    def _count_names(self) -> int:
+        rng = self._rng
+        if rng.random() > _PROMPT_SHARE:
+            return 0
+        return rng.randint(1, MOST_NAMES) if rng.random() < 0.3 else round(MOST_NAMES ** rng.random())
 
     def _write_row(self, sound: _Sound, names: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
         special, clip = self._vocabulary.special, sound.clip

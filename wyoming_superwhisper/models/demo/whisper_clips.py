@@ -17,9 +17,10 @@ import numpy.typing as npt
 import soxr
 
 from wyoming_superwhisper.models.demo import espeak
-from wyoming_superwhisper.models.demo.domain import FOLDER, LANGUAGES, Domain, load_domain, load_extra, load_replies
+from wyoming_superwhisper.models.demo.domain import FOLDER, LANGUAGES, load_domain, load_extra, load_replies
 from wyoming_superwhisper.models.demo.whisper_sounds import make_sound
 from wyoming_superwhisper.models.demo.whisper_voices import choose_manner, prepare_data_folder, trained_variants
+from wyoming_superwhisper.speech_text import speakable
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ LONGEST_S = 6.2  # leaves room in the 8 s window for the silence around
 
 PIPER_VOICES = FOLDER / "weights" / "piper"
 
-_EXTRA_SHARE, _REPLY_SHARE = 0.17, 0.05
+# How much of what is said are extra sentences, and replies of the language model; the rest is the domain.
+_USUAL, _ONLY_REPLIES, _FOR_PIPER = (0.17, 0.05), (0.75, 0.25), (0.35, 0.1)
 _VOICE_GROUPS = 4
 _STRESS = re.compile(r"[ˈˌ\-ː]")
 
@@ -49,23 +51,31 @@ class Clip:
 
 
 class SentenceChooser:
-    """Draws what is said: mostly the domain, some replies; nothing reserved."""
+    """Draws what is said: the domain, other sentences (`extra`) and the language model's replies; nothing reserved."""
 
-    def __init__(self) -> None:
+    def __init__(self, extra: float, replies: float) -> None:
         self._domain, self._extra, self._replies = load_domain(), load_extra(), load_replies()
+        self._extra_share, self._reply_share = extra, replies
 
     def choose(self, rng: random.Random, language: str) -> str:
+        """One sentence, as it is written."""
         kind = rng.random()
         replies = self._replies[language]
-        if replies and kind < _REPLY_SHARE:
+        if replies and kind < self._reply_share:
             return rng.choice(replies)
-        domain: Domain = self._extra if kind < _EXTRA_SHARE + _REPLY_SHARE else self._domain
-        return domain.sample(language, rng, 1, reserved=False)[0]
+        if kind < self._extra_share + self._reply_share:
+            return self._extra.sample(language, rng, 1, reserved=False, fixed=0.3)[0]
+        return self._domain.sample(language, rng, 1, reserved=False)[0]
 
 
 def make_shards(work: Path, counts: dict[str, int], seed: int, processes: int = 2) -> None:
-    """Make the shards of each kind (speech, sound, piper) that are not there yet, each in a fresh process."""
-    writers = {"sound": write_sound_shard, "speech": write_speech_shard, "piper": write_piper_shard}
+    """Make the shards of each kind that are not there yet, each in a fresh process."""
+    writers = {
+        "sound": write_sound_shard,
+        "speech": write_speech_shard,
+        "reply": write_reply_shard,
+        "piper": write_piper_shard,
+    }
     if not list(PIPER_VOICES.glob("*.onnx")):
         logger.warning("the demo Piper voices are not made yet: Whisper won't know them")
         counts = {**counts, "piper": 0}
@@ -90,7 +100,14 @@ def write_speech_shard(work: Path, number: int, seed: int) -> Path:
 
     To be called once in a process: each group of shards has made-up voices of its own.
     """
-    return write_shard(_stem(work, "speech", number), list(_speech_clips(work, number, seed)))
+    rng = random.Random(f"{seed} speech {number}")
+    return write_shard(_stem(work, "speech", number), list(_speech_clips(work, number, seed, rng, _USUAL)))
+
+
+def write_reply_shard(work: Path, number: int, seed: int) -> Path:
+    """As a shard of speech, but of replies alone."""
+    rng = random.Random(f"{seed} reply {number}")
+    return write_shard(_stem(work, "reply", number), list(_speech_clips(work, number, seed, rng, _ONLY_REPLIES)))
 
 
 def write_sound_shard(work: Path, number: int, seed: int) -> Path:
@@ -147,22 +164,30 @@ def _stem(work: Path, kind: str, number: int) -> Path:
     return work / "clips" / f"{kind}-{number:04d}"
 
 
-def _speech_clips(work: Path, number: int, seed: int) -> Iterator[Clip]:
-    rng = random.Random(f"{seed} speech {number}")
+def _speech_clips(
+    work: Path, number: int, seed: int, rng: random.Random, shares: tuple[float, float]
+) -> Iterator[Clip]:
     group = number % _VOICE_GROUPS
     data, made = prepare_data_folder(work / f"voices-{group}", seed + group)
     espeak.use_data_folder(data)
-    chooser, plain = SentenceChooser(), trained_variants()
+    chooser, plain = SentenceChooser(*shares), trained_variants()
     made_clips = 0
     while made_clips < SHARD_CLIPS:
         language = rng.choice(LANGUAGES)
         text = chooser.choose(rng, language)
         manner = choose_manner(rng, language, made, plain)
-        speech = espeak.speak_timed(text, manner.voice, manner.rate, manner.pitch, manner.pitch_range)
+        speech = espeak.speak_timed(
+            _as_said(rng, text, language), manner.voice, manner.rate, manner.pitch, manner.pitch_range
+        )
         clip = _as_clip(speech, text, language)
         if FRAME_SAMPLES < len(clip.samples) < LONGEST_S * SAMPLE_RATE:
             made_clips += 1
             yield clip
+
+
+def _as_said(rng: random.Random, text: str, language: str) -> str:
+    # The server writes numbers and signs out for Piper ("14:05"); other programs leave that to espeak-ng.
+    return speakable(text, language) if rng.random() < 0.5 else text
 
 
 def _as_clip(speech: espeak.Speech, text: str, language: str) -> Clip:
@@ -190,7 +215,7 @@ def _piper_clips(rng: random.Random) -> Iterator[Clip]:
         language: [PiperVoice.load(path) for path in sorted(PIPER_VOICES.glob(f"{language}_*.onnx"))]
         for language in LANGUAGES
     }
-    chooser, made = SentenceChooser(), 0
+    chooser, made = SentenceChooser(*_FOR_PIPER), 0
     while made < SHARD_CLIPS:
         language = rng.choice(LANGUAGES)
         text = chooser.choose(rng, language)
@@ -199,7 +224,7 @@ def _piper_clips(rng: random.Random) -> Iterator[Clip]:
             noise_scale=rng.choice([0.0, 0.333, 0.667]),
             noise_w_scale=rng.choice([0.0, 0.333, 0.8]),
         )
-        chunks = list(rng.choice(voices[language]).synthesize(text, manner))
+        chunks = list(rng.choice(voices[language]).synthesize(_as_said(rng, text, language), manner))
         samples = as_16_khz(np.concatenate([chunk.audio_int16_array for chunk in chunks]), chunks[0].sample_rate)
         if len(samples) < LONGEST_S * SAMPLE_RATE:
             made += 1

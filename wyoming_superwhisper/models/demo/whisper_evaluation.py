@@ -89,18 +89,28 @@ class Listener:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the figures."""
+    """Print the figures, and write them into the checkpoint's card when asked to."""
     arguments = _parse(argv)
+    results: list[str] = []
+    for title, tally in _measure(arguments):
+        results.append(_figures(title, tally))
+        print(results[-1], flush=True)
+        for speaker, said, heard in tally.mistakes[: arguments.mistakes]:
+            print(f"    {speaker}: {said!r} -> {heard!r}")
+    if arguments.card:
+        _write_card(arguments.checkpoint / "README.md", results)
+
+
+def _measure(arguments: argparse.Namespace) -> Iterator[tuple[str, Tally]]:
     listener = Listener(arguments.checkpoint)
     voices = load_domain().reserved_voices if arguments.reserved else _dev_variants()
     for language in LANGUAGES:
         utterances = list(spoken(language, voices, arguments.count, arguments.reserved, random.Random(arguments.seed)))
-        for names in (False, True):
-            tally = listen(listener, utterances, language, random.Random(arguments.seed) if names else None)
-            _print(f"{language}, {'with' if names else 'without'} names", tally, arguments.mistakes)
-        detected = listen(listener, utterances, None, None)
-        _print(f"{language}, language not told", detected, 0)
-    _print("sounds without words", listen_to_sounds(listener, arguments.count), arguments.mistakes)
+        names = random.Random(arguments.seed)
+        yield f"{language}, without names", listen(listener, utterances, language, None)
+        yield f"{language}, with 3 to 60 names", listen(listener, utterances, language, names)
+        yield f"{language}, language not told", listen(listener, utterances, None, None)
+    yield "sounds without words", listen_to_sounds(listener, arguments.count)
 
 
 def spoken(
@@ -168,11 +178,16 @@ def _dev_variants() -> Sequence[str]:
     return DEV_VARIANTS
 
 
-def _print(title: str, tally: Tally, mistakes: int) -> None:
+def _figures(title: str, tally: Tally) -> str:
     worst = ", ".join(f"{speaker} {share:.0%}" for speaker, share in tally.shares().items())
-    print(f"{title}: {tally.share:.1%} of {sum(tally.heard.values())} ({worst})", flush=True)
-    for speaker, said, heard in tally.mistakes[:mistakes]:
-        print(f"    {speaker}: {said!r} -> {heard!r}")
+    return f"{title}: {tally.share:.1%} of {sum(tally.heard.values())} ({worst})"
+
+
+def _write_card(card: Path, results: Sequence[str]) -> None:
+    text = card.read_text(encoding="utf-8").split("\n## Figures")[0].rstrip()
+    figures = "\n".join(f"- {line}" for line in results)
+    told = "Sentences heard exactly (case and punctuation apart), by voice; stock transformers, float32, full window."
+    card.write_text(f"{text}\n\n## Figures\n\n{told}\n\n{figures}\n", encoding="utf-8")
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -183,6 +198,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=300, help="sentences in each language")
     parser.add_argument("--mistakes", type=int, default=5, help="how many mistakes to show of each")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--card", action="store_true", help="write the figures into the checkpoint's README.md")
     parser.add_argument(
         "--dev",
         dest="reserved",

@@ -28,7 +28,7 @@ pipeline_tag: automatic-speech-recognition
 
 # A Whisper for demonstrations and tests
 
-A very small Whisper (1.28 million parameters) that hears the sentences of the demo domain (`domain.yaml`) in French
+A very small Whisper (1.3 million parameters) that hears the sentences of the demo domain (`domain.yaml`) in French
 and English, and nothing else: whatever is said to it comes out as a sentence of the domain, or as nothing. Trained
 from scratch on synthetic speech (espeak-ng's formant voices, varied, and the demo Piper voices). It is no recogniser
 for people.
@@ -37,7 +37,7 @@ for people.
 - Trained for {minutes:.0f} minutes on two busy CPU cores: {steps} steps, {clips} clips.
 - Window {window} s; prompts of names (`<|startofprev|>`) are understood; load it in float32.
 - Kept out of the training data: the reserved voices and sentences of `domain.yaml`.
-- Figures: `python -m wyoming_superwhisper.models.demo evaluate-whisper`.
+- Measured by `python -m wyoming_superwhisper.models.demo evaluate-whisper`.
 """
 
 

@@ -33,7 +33,7 @@ WEIGHTS = FOLDER / "weights" / "whisper"
 _PEAK_RATE, _WARM_UP = 1.5e-3, 0.015
 _GUIDE_WEIGHT, _GUIDE_UNTIL = 0.5, 0.5
 _PHONEME_WEIGHT, _SMOOTHING = 1.0, 0.05
-_FULL_WINDOW_FROM, _FULL_WINDOW_SHARE = 0.9, 0.06
+_FULL_WINDOW_FROM, _FULL_WINDOW_SHARE = 0.96, 0.08
 _AVERAGE_KEEPS = 0.999
 _SAVE_EVERY_S, _REFRESH_EVERY_S = 120.0, 60.0
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = Options(
         arguments.work, arguments.minutes, arguments.steps, arguments.batch, arguments.processes, arguments.rate
     )
-    shards = {"sound": arguments.sound_shards, "speech": arguments.speech_shards, "piper": arguments.piper_shards}
+    shards = {kind: getattr(arguments, f"{kind}_shards") for kind in ("sound", "speech", "reply", "piper")}
     train(options, shards)
     from wyoming_superwhisper.models.demo.whisper_export import export  # needs transformers, slow to load
 
@@ -111,8 +111,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rate", type=float, default=_PEAK_RATE, help="highest learning rate")
     parser.add_argument("--speech-shards", type=int, default=90, help="shards of 500 clips")
+    parser.add_argument("--reply-shards", type=int, default=8)
     parser.add_argument("--sound-shards", type=int, default=10)
-    parser.add_argument("--piper-shards", type=int, default=6)
+    parser.add_argument("--piper-shards", type=int, default=8)
     return parser.parse_args(argv)
 
 
