@@ -12,7 +12,7 @@ import logging
 import signal
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,14 +53,20 @@ def run(settings: Settings) -> int:
     return asyncio.run(_serve(settings))
 
 
+ENGINES = frozenset({"light", "whisper", "llama", "piper"})
+
+
 @asynccontextmanager
-async def local_server(settings: Settings) -> AsyncIterator[str]:
-    """A private server for one command, on a Unix socket; gives its URI. Raises `SettingsError`, `ModelError`."""
+async def local_server(settings: Settings, engines: Collection[str] = ENGINES) -> AsyncIterator[str]:
+    """A private server for one command, on a Unix socket, with these engines only; gives its URI.
+
+    Raises `SettingsError`, and `ModelError` for missing models of these engines.
+    """
     with tempfile.TemporaryDirectory(prefix="superwhisper-") as folder:
         uri = f"unix://{Path(folder) / 'socket'}"
         private = replace(settings, server=replace(settings.server, uri=uri, zeroconf=False))
         async with AsyncExitStack() as stack:
-            await _start(private, stack)
+            await _start(private, stack, engines=engines)
             yield uri
 
 
@@ -97,10 +103,15 @@ async def _first(*events: asyncio.Event) -> None:
             wait.cancel()
 
 
-async def _start(settings: Settings, stack: AsyncExitStack, hurry: asyncio.Event | None = None) -> Server:
-    """Build everything into the stack, which closes it in reverse."""
+async def _start(
+    settings: Settings,
+    stack: AsyncExitStack,
+    hurry: asyncio.Event | None = None,
+    engines: Collection[str] = ENGINES,
+) -> Server:
+    """Build everything into the stack, which closes it in reverse. Engines that are left out are never started."""
     began_s = time.monotonic()
-    plan = _plan(settings)
+    plan = _plan(settings, engines)
     workers = _make_workers(plan)
     for worker in workers.values():
         stack.push_async_callback(worker.close)
@@ -108,12 +119,13 @@ async def _start(settings: Settings, stack: AsyncExitStack, hurry: asyncio.Event
     await server.start()
     stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
     logger.info("listening on %s", server.uri)
-    for worker in workers.values():
+    started = {name: worker for name, worker in workers.items() if name in engines}
+    for worker in started.values():
         await worker.start()
     if settings.server.zeroconf and server.address.scheme == "tcp":
         await stack.enter_async_context(_advertisement(settings, server))
     await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
-    await stack.enter_async_context(_background(_report_ready(workers, began_s), "report ready"))
+    await stack.enter_async_context(_background(_report_ready(started, began_s), "report ready"))
     return server
 
 
@@ -130,18 +142,19 @@ class _Plan:
     voices: tuple[VoiceInfo, ...]
 
 
-def _plan(settings: Settings) -> _Plan:
+def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
     card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
     for line in (card.reason, *card.notes):
         logger.info("%s", line)
     store = ModelStore(settings.models.dir, card)
-    voice_files = store.voices(settings.tts.voices)
+    voice_files = store.voices(settings.tts.voices) if "piper" in engines else {}
+    has_llm = settings.llm.model != "off" and "llama" in engines
     return _Plan(
         settings=settings,
         home=Home(settings.home),
         card=card,
-        whisper=store.whisper(settings.asr.model),
-        llama=None if settings.llm.model == "off" else store.llama(settings.llm.model),
+        whisper=store.whisper(settings.asr.model) if "whisper" in engines else Path(settings.asr.model),
+        llama=store.llama(settings.llm.model) if has_llm else None,
         voice_files=voice_files,
         voices=tuple(read_voices(voice_files)),
     )
@@ -275,12 +288,13 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
 def _default_voice(plan: _Plan, language: str) -> str:
     """The configured voice, else the first one that speaks the language of the house, else the first."""
     wanted = plan.settings.tts.voice
-    if wanted != "auto":
+    if wanted != "auto" and plan.voices:
         if wanted not in plan.voice_files:
             raise SettingsError(f"tts.voice is '{wanted}', but the voices here are: {', '.join(plan.voice_files)}.")
         return wanted
     spoken = [voice for voice in plan.voices if any(one.startswith(language) for one in voice.languages)]
-    return (spoken or list(plan.voices))[0].name
+    first = next(iter(spoken or plan.voices), None)
+    return first.name if first else ""
 
 
 def _advertisement(settings: Settings, server: Server) -> Advertisement:

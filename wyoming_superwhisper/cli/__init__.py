@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse's way out of --help and wrong options
         return end.code if isinstance(end.code, int) else WRONG
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return OK if given[:1] in (["serve"], ["satellite"]) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

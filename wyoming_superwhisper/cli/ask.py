@@ -55,7 +55,7 @@ async def _ask(options: argparse.Namespace, text: str) -> None:
         if not options.json:
             print(piece, end="", flush=True)
 
-    async with shared.server_uri(options) as uri:
+    async with shared.server_uri(options, "light", "llama") as uri:
         answer = await client.ask(
             uri, text, options.language, options.conversation, options.area, options.execute, on_text=show
         )

@@ -106,8 +106,11 @@ def require_server_packages(modules: Sequence[str] = SERVER_MODULES) -> None:
 
 
 @asynccontextmanager
-async def server_uri(options: argparse.Namespace) -> AsyncIterator[str]:
-    """URI of the server to ask: the running one that was named, else one started for this command alone."""
+async def server_uri(options: argparse.Namespace, *engines: str) -> AsyncIterator[str]:
+    """URI of the server to ask: the running one that was named, else one started for this command alone.
+
+    `engines`: those that the command needs; a server of its own starts no others.
+    """
     if options.server == "auto":
         yield await _find_server()
     elif options.server:
@@ -119,7 +122,7 @@ async def server_uri(options: argparse.Namespace) -> AsyncIterator[str]:
 
         # The engines know the language of each request; a guess of the next would only cost time here.
         settings = server_settings(_without_language(options), quiet=True)
-        async with app.local_server(settings) as uri:
+        async with app.local_server(settings, engines) as uri:
             yield uri
 
 

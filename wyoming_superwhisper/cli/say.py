@@ -49,7 +49,7 @@ async def _speak(options: argparse.Namespace, text: str) -> bytes:
     from wyoming_superwhisper.audio import wav_bytes
     from wyoming_superwhisper.errors import Internal
 
-    async with shared.server_uri(options) as uri:
+    async with shared.server_uri(options, "piper") as uri:
         spoken = client.synthesize(uri, text, options.voice, options.language, options.speaker)
         chunks = [chunk async for chunk in spoken]
     if not chunks:
@@ -77,7 +77,7 @@ async def _play(options: argparse.Namespace, text: str) -> None:
         speaker = make_speaker(SndSettings(device=options.snd))
     except SettingsError as error:
         raise SettingsError(f"{error}; --output FILE writes a WAV instead") from error
-    async with speaker, shared.server_uri(options) as uri:
+    async with speaker, shared.server_uri(options, "piper") as uri:
         async for chunk in client.synthesize(uri, text, options.voice, options.language, options.speaker):
             if not speaker.playing:
                 await speaker.start(chunk.format)

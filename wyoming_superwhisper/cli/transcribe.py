@@ -52,5 +52,5 @@ async def _transcribe(options: argparse.Namespace) -> str:
         from wyoming_superwhisper.cli.final_audio import write_final_audio
 
         await write_final_audio(options.final_audio, format, audio)
-    async with shared.server_uri(options) as uri:
+    async with shared.server_uri(options, "light", "whisper") as uri:
         return await client.transcribe(uri, audio, format, options.language)

@@ -18,12 +18,12 @@ from wyoming_superwhisper.handlers.base import Session
 
 
 class ReplyEvents:
-    """Sends one reply; the `context` of the request goes back with it."""
+    """Sends one reply; the `context` of the request goes back with it, and `answered_by` in it."""
 
     def __init__(self, session: Session, context: Mapping[str, Any], *, renders: bool = False) -> None:
         """`renders`: the client renders the sentence pack's own templates, where only it knows a state."""
         self._session = session
-        self._context = dict(context) or None
+        self._context: dict[str, Any] = dict(context)
         self._renders = renders
         self._text = ""
         self._started = False
@@ -38,6 +38,7 @@ class ReplyEvents:
             await self._session.send(HandledStop())
 
     async def _send_part(self, part: Part) -> None:
+        self._context["answered_by"] = part.by
         if isinstance(part, Answer):
             await self._send_answer(part)
         elif isinstance(part, Intents):
