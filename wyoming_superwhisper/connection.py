@@ -64,11 +64,12 @@ class Connection:
         self._patient = patient
         self._queue = EventQueue(QUEUE_EVENTS, QUEUE_BYTES)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._requests: set[asyncio.Task[None]] = set()  # those of them that work on a request
         self._end: asyncio.Future[SuperwhisperError | None] = asyncio.get_running_loop().create_future()
         self._handling = False
         self._stopping = False
         self.last_event_s = asyncio.get_running_loop().time()
-        self._session = Session(peer=peer, services=services, write=writer.write, spawn=self._spawn)
+        self._session = Session(peer=peer, services=services, write=writer.write, spawn=self._spawn_request)
         self._immediate = DescribeHandler(self._session)
         self._handlers = self._make_handlers()
         self._table = self._make_table()
@@ -77,7 +78,13 @@ class Connection:
     def busy(self) -> bool:
         """Whether an utterance is open or a request is at work."""
         session = self._session
-        return self._handling or session.consumer is not None or session.turn is not None or bool(self._queue)
+        waiting = session.consumer is not None or session.turn is not None
+        return self._handling or waiting or bool(self._requests) or bool(self._queue)
+
+    @property
+    def ending(self) -> bool:
+        """Whether its end has begun."""
+        return self._end.done()
 
     async def run(self) -> None:
         """Serve until the client leaves, the framing is lost, or `stop`."""
@@ -105,7 +112,7 @@ class Connection:
                 if event.type in self._immediate.events:
                     await self._handle(event, self._immediate.events[event.type])
                 else:
-                    await self._queue.put(event)
+                    await self._queue.put(event, self._reader.event_bytes)
         except ConnectionError as error:
             logger.debug("[%s] connection lost: %s", self.peer, error)
             self._finish(None)
@@ -137,6 +144,8 @@ class Connection:
             self._handling = False
             if self._stopping and not self.busy:
                 break
+        if self._session.turn is not None:
+            await self._session.turn.finished()
         self._finish(None)
 
     async def _handle(self, event: Event, method: EventMethod) -> None:
@@ -177,7 +186,19 @@ class Connection:
         task = asyncio.create_task(self._guard(coroutine), name=f"{name} {self.peer}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: coroutine.close())  # one that was cancelled before it began
         return task
+
+    def _spawn_request(self, coroutine: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        task = self._spawn(coroutine, name)
+        self._requests.add(task)
+        task.add_done_callback(self._request_ended)
+        return task
+
+    def _request_ended(self, task: asyncio.Task[None]) -> None:
+        self._requests.discard(task)
+        if self._stopping and not self.busy:
+            self._finish(None)
 
     async def _guard(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run a task of this connection; its failure is the connection's."""
@@ -231,7 +252,7 @@ class EventQueue:
     def __init__(self, most_events: int, most_bytes: int) -> None:
         self._most_events = most_events
         self._most_bytes = most_bytes
-        self._events: deque[Event] = deque()
+        self._events: deque[tuple[Event, int]] = deque()
         self._bytes = 0
         self._closed = False
         self._changed = asyncio.Condition()
@@ -239,12 +260,12 @@ class EventQueue:
     def __bool__(self) -> bool:
         return bool(self._events)
 
-    async def put(self, event: Event) -> None:
-        """Add an event; waits while the queue is full."""
+    async def put(self, event: Event, size: int) -> None:
+        """Add an event that came in so many bytes; waits while the queue is full."""
         async with self._changed:
             await self._changed.wait_for(self._has_room)
-            self._events.append(event)
-            self._bytes += len(event.payload or b"")
+            self._events.append((event, size))
+            self._bytes += size
             self._changed.notify_all()
 
     async def get(self) -> Event | None:
@@ -253,8 +274,8 @@ class EventQueue:
             await self._changed.wait_for(lambda: self._events or self._closed)
             if not self._events:
                 return None
-            event = self._events.popleft()
-            self._bytes -= len(event.payload or b"")
+            event, size = self._events.popleft()
+            self._bytes -= size
             self._changed.notify_all()
             return event
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import itertools
 import logging
 import os
 import resource
 import socket
 import stat
 import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -75,7 +78,7 @@ class Server:
         self._per_address: Counter[str] = Counter()
         self._most_connections = min(limits.connections, _file_limit() - SPARE_FILES)
         self._stdio: asyncio.Task[None] | None = None
-        self._stdout: BinaryIO | None = None
+        self._numbers = itertools.count(1)  # of clients that have no address
         self.ended: asyncio.Event = asyncio.Event()
         """Set when standard input has ended (stdio:// only)."""
 
@@ -128,7 +131,8 @@ class Server:
         )
 
     async def _listen_unix(self) -> None:
-        _remove_socket(self.address.path)
+        if not _remove_socket(self.address.path):  # asyncio would take it from under the other server
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
         self._listener = await asyncio.start_unix_server(
             self._accept, self.address.path, backlog=BACKLOG, limit=self._limits.header_bytes
         )
@@ -172,18 +176,30 @@ class Server:
 
     def _evict_idle(self) -> bool:
         """End the connection that has been idle longest; one with work in flight never."""
-        idle = [connection for connection in self._connections if not connection.busy]
+        idle = [connection for connection in self._connections if not (connection.busy or connection.ending)]
         if not idle:
             return False
         min(idle, key=lambda connection: connection.last_event_s).stop(now=True)
         return True
 
     async def _serve_stdio(self) -> None:
+        try:
+            if sys.stdin is not None and sys.stdout is not None:  # None: closed before we were started
+                await self._serve_pipes(sys.stdin.buffer, _claim_stdout())
+        except OSError as error:
+            logger.error("standard input and output can't be used: %s", error.strerror or error)
+        finally:
+            self.ended.set()
+
+    async def _serve_pipes(self, source: BinaryIO, sink: BinaryIO) -> None:
+        """Serve one client over these; files are read and written by threads, since asyncio takes only pipes."""
+        pipe_in, _ = _pipe_from(source)
+        pipe_out, written = _pipe_to(sink)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=self._limits.header_bytes)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe_in)
         transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.streams.FlowControlMixin(loop=loop), _claim_stdout()
+            lambda: asyncio.streams.FlowControlMixin(loop=loop), pipe_out
         )
         writer = asyncio.StreamWriter(transport, protocol, None, loop)
         connection = Connection(
@@ -193,10 +209,9 @@ class Server:
             "stdio",
             patient=True,
         )
-        try:
-            await self._run(connection, "")
-        finally:
-            self.ended.set()
+        await self._run(connection, "")
+        if written is not None:
+            await asyncio.to_thread(written.join, END_S)
 
     async def _wait_for_connections(self, timeout_s: float, hurry: asyncio.Event | None = None) -> None:
         if not self._connections:
@@ -210,12 +225,14 @@ class Server:
 
     def _peer(self, writer: asyncio.StreamWriter) -> tuple[str, str]:
         if self.address.scheme == "unix":
-            return "", f"unix:{writer.get_extra_info('socket').fileno()}"
+            return "", f"unix:{next(self._numbers)}"
         host, port = (writer.get_extra_info("peername") or ("", 0))[:2]
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _why_not(self, error: OSError) -> str:
         uri = self._services.settings.server.uri
+        if error.errno == errno.EADDRINUSE and self.address.scheme == "unix":
+            return f"{uri} is in use by another program: stop it, or choose another address with --uri."
         if error.errno == errno.EADDRINUSE:
             return (
                 f"{uri} is in use by another program: stop it, or choose another address with --uri"
@@ -233,6 +250,39 @@ def _claim_stdout() -> BinaryIO:
     return ours
 
 
+def _pipe_from(source: BinaryIO) -> tuple[BinaryIO, threading.Thread | None]:
+    """The source, or a pipe that a thread fills from it."""
+    if _is_pipe(source):
+        return source, None
+    reading, writing = os.pipe()
+    return os.fdopen(reading, "rb"), _pump(source, os.fdopen(writing, "wb"))
+
+
+def _pipe_to(sink: BinaryIO) -> tuple[BinaryIO, threading.Thread | None]:
+    """The sink, or a pipe that a thread empties into it, and ends when the pipe has."""
+    if _is_pipe(sink):
+        return sink, None
+    reading, writing = os.pipe()
+    return os.fdopen(writing, "wb"), _pump(os.fdopen(reading, "rb"), sink)
+
+
+def _is_pipe(stream: BinaryIO) -> bool:
+    mode = os.fstat(stream.fileno()).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
+
+
+def _pump(source: BinaryIO, sink: BinaryIO) -> threading.Thread:
+    def copy() -> None:
+        with contextlib.suppress(OSError, ValueError), sink:
+            while chunk := os.read(source.fileno(), 65_536):
+                sink.write(chunk)
+                sink.flush()
+
+    thread = threading.Thread(target=copy, name="pump", daemon=True)
+    thread.start()
+    return thread
+
+
 def _keep_alive(writer: asyncio.StreamWriter) -> None:
     connection = writer.get_extra_info("socket")
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
@@ -244,18 +294,20 @@ def _keep_alive(writer: asyncio.StreamWriter) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _remove_socket(path: str) -> None:
-    """Remove a socket file that nobody listens on any more."""
+def _remove_socket(path: str) -> bool:
+    """Remove a socket file that nobody listens on any more; whether the place is free."""
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
+            return False
     except FileNotFoundError:
-        return
+        return True
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(path)
         except OSError:
             os.unlink(path)
+            return True
+    return False
 
 
 def _file_limit() -> int:

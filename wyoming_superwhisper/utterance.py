@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from wyoming_superwhisper import errors
@@ -14,6 +15,9 @@ logger = logging.getLogger(__name__)
 _FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
 _LARGEST_FEED_BYTES = 32 * _FRAME_BYTES
 """A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
+
+_LARGEST_CONVERSION_S = 5.0
+"""Audio that is converted without letting anybody else have a turn."""
 
 _NO_VOICE_YET = VoiceState(samples=0, voiced_start=None, voiced_end=0, speaking=False)
 
@@ -29,6 +33,7 @@ class Utterance:
     ) -> None:
         """`longest_s` is `limits.utterance_s`, `gate` is `asr.gate`: whether no voice makes the utterance empty."""
         self._converter = AudioConverter(format)
+        self._format = format
         self._voice_stream = voice_stream
         self._longest_s = longest_s
         self._gate = gate
@@ -57,8 +62,12 @@ class Utterance:
 
         Raises `BadFormat` for parts of frames, `TooLong` over the limit; what was over it is not kept.
         """
-        self._keep(self._converter.feed(payload))
-        await self._listen()
+        step = self._format.bytes_of(_LARGEST_CONVERSION_S)
+        for at in range(0, len(payload), step):
+            self._keep(self._converter.feed(payload[at : at + step]))
+            await self._listen()
+            if len(payload) > step:
+                await asyncio.sleep(0)  # a file sent at once must not hold up everybody else
         return self.voice
 
     async def finish(self) -> FinalAudio:

@@ -65,6 +65,8 @@ class EventParser:
         self._searched = 0  # bytes of the buffer known to hold no newline
         self._header: _Header | None = None
         self._lost: SuperwhisperError | None = None
+        self.event_bytes = 0
+        """Bytes in which the event that was given last came."""
 
     @property
     def mid_event(self) -> bool:
@@ -108,6 +110,7 @@ class EventParser:
         data = self._take(header.data_length)
         payload = self._take(header.payload_length)
         self._header = None
+        self.event_bytes = header.line_length + header.data_length + header.payload_length
         return _build_event(header, data, payload, self._limits)
 
     def _take_line(self) -> bytes | None:
@@ -136,6 +139,11 @@ class EventReader:
         self.stream = stream
         self._parser = EventParser(limits)
         self._event_s = event_s
+
+    @property
+    def event_bytes(self) -> int:
+        """Bytes in which the event that was read last came."""
+        return self._parser.event_bytes
 
     async def read(self) -> Event | None:
         """The next event; None: the peer ended its stream between two events.
@@ -282,6 +290,7 @@ class _Header:
 
     type: str
     data: dict[str, Any]
+    line_length: int
     data_length: int
     payload_length: int
     fault: SuperwhisperError | None
@@ -298,7 +307,8 @@ def _parse_header(line: bytes, limits: Limits) -> _Header:
     data_length = _length(fields, "data_length", limits.data_bytes)
     payload_length = _length(fields, "payload_length", limits.payload_bytes)
     data = fields.get("data")
-    header = _Header("", data if isinstance(data, dict) else {}, data_length, payload_length, None)
+    inline = data if isinstance(data, dict) else {}
+    header = _Header("", inline, len(line), data_length, payload_length, None)
     if not isinstance(data, dict | None):
         header.fault = BadData("The data of an event must be a JSON object.")
     kind = fields.get("type")

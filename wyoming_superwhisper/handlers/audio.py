@@ -32,10 +32,16 @@ class AudioHandler:
             await self._session.consumer.audio_dropped()
             self._session.consumer = None
 
-    def discard(self) -> None:
-        """The current request is over: ignore its audio up to the next `audio-start`."""
+    async def _give_up(self) -> None:
+        """The current request has failed: let go of it, and ignore its audio up to the next `audio-start`."""
         self._session.discard_audio = True
         self._session.audio_format = None
+        consumer, self._session.consumer = self._session.consumer, None
+        if consumer is not None:
+            await consumer.audio_dropped()
+        turn: object = self._session.turn
+        if self._session.turn is not None and consumer is turn:
+            await self._session.turn.end()
 
     async def _start(self, event: Event) -> None:
         self._session.audio_format, self._session.discard_audio = None, False
@@ -43,7 +49,7 @@ class AudioHandler:
             audio_format = fields.audio_format(event)
             await self._begin(audio_format, fields.integer(event, "timestamp") or 0)
         except Exception:
-            self.discard()
+            await self._give_up()
             raise
 
     async def _chunk(self, event: Event) -> None:
@@ -52,7 +58,7 @@ class AudioHandler:
         try:
             await self._feed(event)
         except Exception:
-            self.discard()
+            await self._give_up()
             raise
 
     async def _stop(self, event: Event) -> None:

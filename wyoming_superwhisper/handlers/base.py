@@ -44,6 +44,12 @@ class PipelineTurn(Protocol):
     async def transcript(self, event: Event) -> None:
         """A sentence in text, for a run that begins after recognition."""
 
+    async def finished(self) -> None:
+        """Wait until what was asked is answered; returns at once while the run waits for input."""
+
+    async def end(self) -> None:
+        """Cancel what is at work and let go of the connection."""
+
 
 class Handler(Protocol):
     """One service on one connection."""

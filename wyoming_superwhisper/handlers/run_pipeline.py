@@ -109,7 +109,7 @@ class Turn:
         self._request = request
         self._task: asyncio.Task[None] | None = None
         self.over = asyncio.Event()
-        """Set once the run has sent its last event."""
+        """Set while the run takes no part in a conversation: it has sent its last event, or waits for a wake word."""
         self._format: AudioFormat | None = None
         self._converter: AudioConverter | None = None
         self._wake: WakeWordStream | None = None
@@ -121,7 +121,10 @@ class Turn:
     async def begin(self) -> None:
         """Take the connection's audio, or speak at once."""
         self._session.turn = self
-        self.over.clear()
+        if self._request.start is PipelineStage.WAKE:
+            self.over.set()
+        else:
+            self.over.clear()
         if self._request.spoken:
             await self._session.listen(self)
         elif self._request.start is PipelineStage.TTS:
@@ -138,7 +141,13 @@ class Turn:
             self._session.turn = None
         if self._session.consumer is self:
             self._session.consumer = None
+            # What is left of its audio is nobody's.
+            self._session.discard_audio = self._session.audio_format is not None
         self.over.set()
+
+    async def finished(self) -> None:
+        if self._task is not None:
+            await asyncio.wait([self._task])
 
     # --- what belongs to a run
 
@@ -206,6 +215,7 @@ class Turn:
         if self._request.end is PipelineStage.WAKE:
             await self._end_of_run()
             return False
+        self.over.clear()
         await self._listen()
         return True
 
@@ -234,6 +244,9 @@ class Turn:
     async def _transcribe(self, listening: Listening) -> None:
         try:
             heard = await listening.finish()
+        except Exception:
+            await self.end()  # the error is the run's last event
+            raise
         finally:
             await listening.close()
         await self._session.send(Transcript(text=heard.text, language=heard.language or None))

@@ -26,7 +26,7 @@ class TtsHandler:
         self._session = session
         self._stream: Speaking | None = None
         self._stream_is_ssml = False
-        self._streamed: asyncio.Event = asyncio.Event()
+        self._streamed: asyncio.Future[bool] | None = None
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -58,7 +58,7 @@ class TtsHandler:
             raise BadEvent("'synthesize-start' came before 'synthesize-stop' of the stream before.")
         self._stream_is_ssml = _is_ssml(event)
         self._stream = self._speaking(event)
-        self._streamed = asyncio.Event()
+        self._streamed = asyncio.get_running_loop().create_future()
         self._session.spawn(self._speak_stream(self._stream, self._streamed), "synthesize-stream")
 
     async def _chunk(self, event: Event) -> None:
@@ -68,20 +68,24 @@ class TtsHandler:
         self._stream.feed(_plain(text) if self._stream_is_ssml else text)
 
     async def _stop(self, event: Event) -> None:
-        if self._stream is None:
+        if self._stream is None or self._streamed is None:
             raise BadEvent("'synthesize-stop' came without 'synthesize-start'.")
-        self._stream.finish()
         try:
-            await self._streamed.wait()
+            self._stream.finish()
+            spoken = await self._streamed
         finally:
-            self._stream = None
-        await self._session.send(SynthesizeStopped())
+            self._stream = self._streamed = None
+        if spoken:  # else its error has been told
+            await self._session.send(SynthesizeStopped())
 
-    async def _speak_stream(self, speaking: Speaking, done: asyncio.Event) -> None:
+    async def _speak_stream(self, speaking: Speaking, done: asyncio.Future[bool]) -> None:
+        spoken = False
         try:
             await self._speak(speaking)
+            spoken = True
         finally:
-            done.set()
+            if not done.done():
+                done.set_result(spoken)
 
     async def _speak(self, speaking: Speaking) -> None:
         out = AudioOut(self._session)

@@ -1,0 +1,185 @@
+"""One connection over engines that are none: what must hold whatever the engines do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+from wyoming.event import Event
+from wyoming.tts import SynthesizeChunk, SynthesizeStart, SynthesizeStop
+
+from tests.fakes import (
+    FakeIntents,
+    FakeLanguageModel,
+    FakeRecognizer,
+    FakeSynthesizer,
+    FakeVoiceActivity,
+    FakeWakeWords,
+)
+from wyoming_superwhisper.assistant import Assistant
+from wyoming_superwhisper.client import Connection as Client
+from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.connection import EventQueue
+from wyoming_superwhisper.errors import EngineLost, SettingsError
+from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.pipeline.timer_news import TimerNews
+from wyoming_superwhisper.server import Server
+from wyoming_superwhisper.timers import Timers
+
+LOUD = b"\x10\x10" * 1600
+FORMAT = {"rate": 16_000, "width": 2, "channels": 1}
+
+
+@dataclass
+class Fakes:
+    """The engines behind a server."""
+
+    recognizer: FakeRecognizer
+    synthesizer: FakeSynthesizer
+    voice_activity: FakeVoiceActivity
+    timers: Timers
+    server: Server
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[Fakes]:
+    settings = Settings()
+    home, news = Home(settings.home), TimerNews()
+    timers = Timers(news.tell)
+    recognizer, synthesizer, voices = FakeRecognizer("bonjour"), FakeSynthesizer(), FakeVoiceActivity()
+    services = Services(
+        settings=settings,
+        info=Event("info"),
+        programs=frozenset(),
+        asr_models=frozenset(),
+        default_language="fr",
+        default_voice="fr_FR-demo-low",
+        home=home,
+        recognizer=recognizer,
+        voice_activity=voices,
+        wake_words=FakeWakeWords("okay_nabu"),
+        assistant=Assistant(FakeIntents(), FakeLanguageModel("Oui."), home, timers=timers),
+        synthesizer=synthesizer,
+        timer_news=news,
+    )
+    server = Server(replace(settings.server, uri="tcp://127.0.0.1:0"), settings.limits, services)
+    await server.start()
+    try:
+        yield Fakes(recognizer, synthesizer, voices, timers, server)
+    finally:
+        hurry = asyncio.Event()
+        hurry.set()
+        await server.stop(0, hurry)
+
+
+async def connect(fakes: Fakes) -> Client:
+    return await Client.open(f"tcp://127.0.0.1:{fakes.server.port}", answer_s=5)
+
+
+async def types_until(client: Client, last: str) -> list[str]:
+    types: list[str] = []
+    while not types or types[-1] != last:
+        types.append((await client.receive_any()).type)
+    return types
+
+
+def run_pipeline(start: str, end: str) -> Event:
+    return Event("run-pipeline", {"start_stage": start, "end_stage": end, "name": "salon-pi"})
+
+
+async def test_audio_after_a_run_that_ended_at_its_wake_word_is_nobodys() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        await client.send(run_pipeline("wake", "wake"))
+        await client.send(AudioStart(**FORMAT))
+        for _ in range(3):
+            await client.send(AudioChunk(audio=LOUD, **FORMAT))
+        await client.send(AudioStop())
+        await client.send(Event("transcript", {"text": "ça va ?"}))
+        assert await types_until(client, "handled-stop") == [
+            "detection", "handled-start", "handled-chunk", "handled", "handled-stop",
+        ]  # fmt: skip
+
+
+async def test_an_error_is_the_last_event_of_a_run() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        fakes.recognizer.error = EngineLost("it died")
+        await client.send(run_pipeline("asr", "tts"))
+        await client.send(AudioStart(**FORMAT))
+        await client.send(AudioChunk(audio=LOUD, **FORMAT))
+        await client.send(AudioStop())
+        assert (await types_until(client, "error"))[-1] == "error"
+        await client.send(Event("transcript", {"text": "ça va ?"}))
+        assert (await types_until(client, "handled-stop"))[-2:] == ["handled", "handled-stop"]
+
+
+async def test_a_run_whose_audio_is_wrong_lets_go_of_everything() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        await client.send(run_pipeline("asr", "tts"))
+        await client.send(AudioStart(**FORMAT))
+        await client.send(AudioChunk(audio=LOUD, **FORMAT))
+        await client.send(AudioChunk(audio=b"odd", **FORMAT))
+        await types_until(client, "error")
+        assert fakes.voice_activity.open_streams == 0
+
+
+async def test_a_stream_that_breaks_off_is_an_error_and_not_the_end_of_the_speech() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        fakes.synthesizer.error = EngineLost("it died")
+        await client.send(SynthesizeStart())
+        await client.send(SynthesizeChunk(text="Bonjour tout le monde."))
+        await client.send(SynthesizeStop())
+        assert await types_until(client, "error") == ["error"]
+
+
+async def test_a_stream_of_speech_is_finished_before_the_server_stops() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        await client.send(SynthesizeStart())
+        await client.send(SynthesizeChunk(text="Bonjour tout le monde, voici une phrase. Et en voici une autre."))
+        await types_until(client, "audio-chunk")
+        stopping = asyncio.create_task(fakes.server.stop(5, asyncio.Event()))
+        await asyncio.sleep(0.05)
+        await client.send(SynthesizeStop())
+        assert (await types_until(client, "synthesize-stopped"))[-2:] == ["audio-stop", "synthesize-stopped"]
+        await stopping
+
+
+async def test_a_timer_is_said_while_a_satellite_waits_for_its_wake_word() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        await client.send(run_pipeline("wake", "tts"))
+        await client.send(AudioStart(**FORMAT))
+        await client.send(AudioChunk(audio=bytes(3200), **FORMAT))
+        await client.send(Event("ping", {"text": "?"}))
+        await types_until(client, "pong")
+        await asyncio.sleep(0.05)
+        fakes.timers.start("salon-pi", {"seconds": 1}, "fr", "")
+        assert (await types_until(client, "audio-stop"))[:2] == ["timer-started", "timer-finished"]
+
+
+async def test_a_queue_is_bounded_by_all_the_bytes_that_came() -> None:
+    queue = EventQueue(100, 1000)
+    await queue.put(Event("transcript", {"text": "x" * 990}), 1010)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await queue.put(Event("ping"), 20)
+
+
+async def test_a_unix_socket_in_use_is_left_to_its_server(tmp_path: Path) -> None:
+    settings = Settings()
+    uri = f"unix://{tmp_path / 'socket'}"
+    async with serving() as fakes:
+        services = fakes.server._services
+        services = replace(services, settings=replace(settings, server=replace(settings.server, uri=uri)))
+        first, second = (Server(services.settings.server, settings.limits, services) for _ in range(2))
+        await first.start()
+        with pytest.raises(SettingsError, match="in use"):
+            await second.start()
+        async with await Client.open(uri, answer_s=5) as client:
+            await client.send(Event("ping", {"text": "?"}))
+            assert (await client.receive()).type == "pong"
+        await first.stop(0, asyncio.Event())
