@@ -87,3 +87,22 @@ def test_stdio_answers_everything_then_ends_with_its_input() -> None:
     for kind in (b'"info"', b'"pong"', b'"intent"'):
         assert b'"type": ' + kind in ended.stdout
     assert ended.stdout.startswith(b"{"), "nothing but events may be on standard output"
+
+
+@pytest.mark.timeout(120)
+def test_stdio_may_be_files(tmp_path: Path) -> None:
+    asked, said = tmp_path / "asked", tmp_path / "said"
+    asked.write_bytes(b'{"type": "describe"}\n')
+    command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo", "--uri", "stdio://"]
+    command += ["--set", "llm.model=off"]
+    with asked.open("rb") as stdin, said.open("wb") as stdout:
+        ended = subprocess.run(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=90)
+    assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False), ended.stderr
+    assert said.read_bytes().startswith(b'{"type": "info"')
+
+
+@pytest.mark.timeout(120)
+def test_stdio_without_any_input_ends_at_once() -> None:
+    ended = serve("--settings", "demo", "--uri", "stdio://", "--set", "llm.model=off")
+    assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
+    assert "Traceback" not in ended.stderr
