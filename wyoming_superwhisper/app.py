@@ -142,7 +142,23 @@ class _Plan:
     voices: tuple[VoiceInfo, ...]
 
 
+def _check_promises(settings: Settings) -> None:
+    """Say which settings have no effect in this version. Raises `SettingsError` where that would be unsafe."""
+    if settings.server.tls.certificate or settings.server.tls.client_ca:
+        raise SettingsError("server.tls: this version can't encrypt yet; leave it empty, or put a VPN in between.")
+    idle = {
+        "metrics.listen": settings.metrics.listen != "off",
+        "satellites": settings.satellites,
+        "home_assistant.url": settings.home_assistant.url,
+        "record.dir": settings.record.dir,
+        "gpu.idle_unload_s": settings.gpu.idle_unload_s,
+    }
+    for key in (key for key, wanted in idle.items() if wanted):
+        logger.warning("%s has no effect in this version", key)
+
+
 def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
+    _check_promises(settings)
     card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
     for line in (card.reason, *card.notes):
         logger.info("%s", line)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -23,7 +24,7 @@ from tests.fakes import (
 )
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.client import Connection as Client
-from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.config.settings import AsrSettings, Settings
 from wyoming_superwhisper.connection import EventQueue
 from wyoming_superwhisper.errors import EngineLost, SettingsError
 from wyoming_superwhisper.home import Home
@@ -48,8 +49,8 @@ class Fakes:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Fakes]:
-    settings = Settings()
+async def serving(endpointing: Literal["client", "server"] = "client") -> AsyncIterator[Fakes]:
+    settings = Settings(asr=AsrSettings(endpointing=endpointing))
     home, news = Home(settings.home), TimerNews()
     timers = Timers(news.tell)
     recognizer, synthesizer, voices = FakeRecognizer("bonjour"), FakeSynthesizer(), FakeVoiceActivity()
@@ -183,3 +184,26 @@ async def test_a_unix_socket_in_use_is_left_to_its_server(tmp_path: Path) -> Non
             await client.send(Event("ping", {"text": "?"}))
             assert (await client.receive()).type == "pong"
         await first.stop(0, asyncio.Event())
+
+
+async def test_the_server_ends_an_utterance_where_it_says_so() -> None:
+    async with serving("server") as fakes, await connect(fakes) as client:
+        for _ in range(2):  # the first one's audio goes on after its transcript
+            await client.send(Event("transcribe"))
+            await client.send(AudioStart(**FORMAT))
+            for number in range(12):
+                await client.send(AudioChunk(audio=LOUD if number < 2 else bytes(3200), **FORMAT))
+                await asyncio.sleep(0.1)
+            assert (await types_until(client, "transcript-stop"))[-2:] == ["transcript", "transcript-stop"]
+            await client.send(AudioChunk(audio=LOUD, **FORMAT))
+            await client.send(AudioStop())
+
+
+async def test_a_file_is_heard_to_its_end() -> None:
+    async with serving("server") as fakes, await connect(fakes) as client:
+        await client.send(AudioStart(**FORMAT))
+        for part in (LOUD, bytes(32_000), LOUD):
+            await client.send(AudioChunk(audio=part, **FORMAT))
+        await client.send(AudioStop())
+        await types_until(client, "transcript-stop")
+        assert len(fakes.recognizer.requests[0].audio) >= 38_000

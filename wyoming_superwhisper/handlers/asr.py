@@ -10,7 +10,7 @@ from wyoming.event import Event
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.engines.base import Transcription
-from wyoming_superwhisper.errors import UnknownModel
+from wyoming_superwhisper.errors import TooLong, UnknownModel
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.pipeline.listening import Listening, ListenOptions, choose_language
@@ -25,6 +25,7 @@ class AsrHandler:
         self._session = session
         self._options: ListenOptions | None = None
         self._listening: Listening | None = None
+        self._server_ends = session.services.settings.asr.endpointing == "server"
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -40,7 +41,17 @@ class AsrHandler:
 
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
         assert self._listening is not None  # AudioHandler begins before it feeds
-        await self._listening.feed(audio)
+        if not self._server_ends:
+            await self._listening.feed(audio)
+            return
+        try:
+            await self._listening.feed(audio)
+            over = self._listening.over
+        except TooLong:  # nobody else would ever end it
+            over = True
+        if over:
+            self._session.discard_audio = True
+            await self.audio_stop()
 
     async def audio_stop(self) -> None:
         listening, options = self._listening, self._options or self._default_options()

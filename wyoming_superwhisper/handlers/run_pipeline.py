@@ -34,11 +34,6 @@ from wyoming_superwhisper.timers import Change, Timer
 
 logger = logging.getLogger(__name__)
 
-END_SILENCE_S = 0.8
-"""After this long without voice an utterance is over, where its audio comes at the pace it is spoken."""
-PACE_SLACK_S = 0.5
-"""Audio that is further ahead of the clock than this is a file, and ends at its `audio-stop` only."""
-
 _ORDER = [PipelineStage.WAKE, PipelineStage.ASR, PipelineStage.INTENT, PipelineStage.HANDLE, PipelineStage.TTS]
 
 
@@ -114,8 +109,6 @@ class Turn:
         self._converter: AudioConverter | None = None
         self._wake: WakeWordStream | None = None
         self._listening: Listening | None = None
-        self._began_s = 0.0
-        self._seconds = 0.0
         self._voice_began = False
 
     async def begin(self) -> None:
@@ -166,7 +159,6 @@ class Turn:
     async def audio_start(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
         await self.audio_dropped()
         self._format = audio_format
-        self._began_s = asyncio.get_running_loop().time()
         if self._request.start is PipelineStage.WAKE:
             self._converter = AudioConverter(audio_format)
             self._wake = await self._session.services.wake_words.open(self._request.wake_words)
@@ -174,8 +166,6 @@ class Turn:
             await self._listen()
 
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
-        assert self._format is not None  # AudioHandler begins before it feeds
-        self._seconds += self._format.frames(audio) / self._format.rate
         if self._wake is not None and not await self._hear_wake_word(audio):
             return
         if self._listening is not None:
@@ -191,7 +181,7 @@ class Turn:
     async def audio_dropped(self) -> None:
         listening, wake = self._listening, self._wake
         self._format = self._converter = self._listening = self._wake = None
-        self._seconds, self._voice_began = 0.0, False
+        self._voice_began = False
         if listening is not None:
             await listening.close()
         if wake is not None:
@@ -226,9 +216,7 @@ class Turn:
         if not self._voice_began:
             self._voice_began = True
             await self._session.send(VoiceStarted(timestamp=_ms(voice.voiced_start)))
-        silence_s = (voice.samples - voice.voiced_end) / SAMPLE_RATE
-        elapsed_s = asyncio.get_running_loop().time() - self._began_s
-        if silence_s >= END_SILENCE_S and self._seconds <= elapsed_s + PACE_SLACK_S:
+        if self._listening is not None and self._listening.over:
             await self._session.send(VoiceStopped(timestamp=_ms(voice.voiced_end)))
             self._session.discard_audio = True
             self._answer()

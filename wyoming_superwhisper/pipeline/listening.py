@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
-from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.utterance import Utterance
 
 logger = logging.getLogger(__name__)
+
+END_SILENCE_S = 0.8
+"""After this long without voice an utterance is over, where its audio comes at the pace it is spoken."""
+PACE_SLACK_S = 0.5
+"""Audio that is further ahead of the clock than this is a file, and ends at its `audio-stop` only."""
 
 AUTO = "auto"
 """The language setting that means: detect among the configured languages."""
@@ -50,6 +56,17 @@ class Listening:
         self._services = services
         self._utterance = utterance
         self._options = options
+        self._began_s = asyncio.get_running_loop().time()
+
+    @property
+    def over(self) -> bool:
+        """Whether a speaker has been silent for long enough to have ended; never for a file sent as fast as it goes."""
+        voice = self._utterance.voice
+        if voice.voiced_start is None:
+            return False
+        elapsed_s = asyncio.get_running_loop().time() - self._began_s
+        silence_s = (voice.samples - voice.voiced_end) / SAMPLE_RATE
+        return silence_s >= END_SILENCE_S and self._utterance.seconds <= elapsed_s + PACE_SLACK_S
 
     @classmethod
     async def open(cls, services: Services, audio_format: AudioFormat, options: ListenOptions) -> Listening:
