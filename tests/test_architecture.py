@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "config": {"config"},
     "models": {"models", "config", "engines.base", "audio", "speech_text", "language"},
     "models/demo": {  # trained on the very prompts that are used
-        "models", "config", "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt",
+        "models", "config", "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt", "speech_text",
     },
     "engines": {
         "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
