@@ -59,6 +59,8 @@ def test_the_options_that_others_rely_on_are_there(command: Command) -> None:
             ["serve", "--log-level", "loud"],
             "option --log-level: log.level is loud; allowed: debug, info, warning or error",
         ),
+        (["health", "--log-level", "loud"], "option --log-level is loud; allowed: debug, info, warning, error"),
+        (["ask", "Bonjour.", "--server", "tcp://127.0.0.1:1", "--log-format", "xml"], "allowed: text, json"),
         (["serve", "--language", "xx"], "asr.language is xx; allowed: auto or one of asr.languages"),
         (["serve", "--metrics", "8000"], "metrics.listen is 8000; allowed: HOST:PORT or off"),
         (["satellite", "--set", "asr.model=x"], "there is no setting asr.model"),

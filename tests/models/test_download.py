@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import random
 import shutil
 import subprocess
@@ -357,3 +358,21 @@ def test_whatever_breaks_a_model_is_whole_or_not_there(store: Store) -> None:
             hub.wrong_times.clear()
             fetch(hub, mine)
             assert (mine.folder_of("tiny") / BIG).read_bytes() == content
+
+
+def test_a_description_that_breaks_off_is_asked_for_again(
+    hub: Hub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = [True]
+    whole = download._read_all
+
+    def breaks_off_once(answer: Any) -> bytes:
+        class Short:
+            def read(self) -> bytes:
+                raise http.client.IncompleteRead(b"{")
+
+        return whole(Short() if broken and broken.pop() else answer)
+
+    monkeypatch.setattr(download, "_read_all", breaks_off_once)
+    fetch(hub, store)
+    assert not broken

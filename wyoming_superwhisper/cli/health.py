@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Ask the server."""
-    from wyoming_superwhisper import client, logs
+    from wyoming_superwhisper import client
 
-    logs.configure(options.log_level or "warning", options.log_format or "text")
+    shared.configure_log(options)
     began = time.monotonic()
     if options.ready:
         info = asyncio.run(client.wait_ready(options.server, options.timeout))

@@ -49,6 +49,16 @@ def add_logging(group: argparse._ActionsContainer) -> None:
     group.add_argument("--log-format", metavar="FORMAT", help="text or json")
 
 
+def configure_log(options: argparse.Namespace) -> None:
+    """The log of a command that reads no settings. Raises `SettingsError`."""
+    allowed = {"level": ("debug", "info", "warning", "error"), "format": ("text", "json")}
+    given = {"level": options.log_level or "warning", "format": options.log_format or "text"}
+    for name, value in given.items():
+        if value not in allowed[name]:
+            raise SettingsError(f"option --log-{name} is {value}; allowed: {', '.join(allowed[name])}")
+    logs.configure(given["level"], given["format"])
+
+
 def add_models(parser: argparse.ArgumentParser) -> None:
     """Where models lie."""
     parser.add_argument("--models", metavar="DIR", help="folder of downloaded models (default: the user's data folder)")
@@ -114,7 +124,7 @@ async def server_uri(options: argparse.Namespace, *engines: str) -> AsyncIterato
     if options.server == "auto":
         yield await _find_server()
     elif options.server:
-        logs.configure(options.log_level or "warning", options.log_format or "text")
+        configure_log(options)
         yield options.server
     else:
         require_server_packages()

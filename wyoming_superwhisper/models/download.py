@@ -163,7 +163,7 @@ class Downloader:
 
         def ask() -> Any:
             with self._open(url, {}) as answer:
-                return json.loads(answer.read())
+                return json.loads(_read_all(answer))
 
         try:
             return self._insist(ask, url)
@@ -290,6 +290,14 @@ def _http_problem(url: str, error: urllib.error.HTTPError) -> Exception:
     if error.code in (408, 416, 425, 429) or error.code >= 500:
         return _Broken(f"{_host(url)} answers {error.code} {error.reason}")
     return ModelError(f"{url} answers {error.code} {error.reason}")
+
+
+def _read_all(answer: Any) -> bytes:
+    try:
+        whole: bytes = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise _Broken(f"the connection stalled or broke off ({error or type(error).__name__})") from error
+    return whole
 
 
 def _read(answer: Any, size: int) -> bytes:
