@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "config": {"config"},
     "models": {"models", "config", "engines.base", "audio", "speech_text", "language"},
     "models/demo": {  # trained on the very prompts that are used
-        "models", "config", "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt", "speech_text",
+        "models", "config", "speech_text",
+        "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt",
     },
     "engines": {
         "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
