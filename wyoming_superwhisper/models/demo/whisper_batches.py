@@ -33,7 +33,7 @@ IGNORED = -100
 MEL_HOP = 160
 
 _SHARES = {"speech": 0.81, "reply": 0.04, "sound": 0.05, "piper": 0.1}
-_PROMPT_SHARE, _OFFSET_SHARE = 0.45, 0.08
+_OFFSET_SHARE = 0.08
 _MOST_PROMPT_TOKENS = 380
 _SLACK = 0.13
 _POOL_BATCHES = 12
@@ -142,6 +142,7 @@ class BatchMaker:
     def __init__(self, store: ClipStore, vocabulary: Vocabulary, phonemes: PhonemeNames, seed: int) -> None:
         self._store, self._vocabulary, self._phonemes = store, vocabulary, phonemes
         self.full_window_share = 0.0
+        self.prompt_share = 0.3
         self._rng, self._numpy = random.Random(seed), np.random.default_rng(seed)
         self._noises = [make_noise(self._numpy, 16.0) for _ in range(40)]
         self._mels = LogMels()
@@ -234,9 +235,9 @@ class BatchMaker:
 
     def _count_names(self) -> int:
         rng = self._rng
-        if rng.random() > _PROMPT_SHARE:
+        if rng.random() > self.prompt_share:
             return 0
-        return rng.randint(1, MOST_NAMES) if rng.random() < 0.3 else round(MOST_NAMES ** rng.random())
+        return rng.randint(1, MOST_NAMES) if rng.random() < 0.4 else round(MOST_NAMES ** rng.random())
 
     def _write_row(self, sound: _Sound, names: int) -> tuple[list[int], list[int], list[tuple[int, int]]]:
         special, clip = self._vocabulary.special, sound.clip

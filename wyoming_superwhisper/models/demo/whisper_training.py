@@ -34,6 +34,8 @@ _PEAK_RATE, _WARM_UP = 1.5e-3, 0.015
 _GUIDE_WEIGHT, _GUIDE_UNTIL = 0.5, 0.5
 _PHONEME_WEIGHT, _SMOOTHING = 1.0, 0.05
 _FULL_WINDOW_FROM, _FULL_WINDOW_SHARE = 0.96, 0.08
+# Listening is learnt first; then not to be led astray by names, which takes long ("télélévision").
+_PROMPT_SHARES = ((0.0, 0.3), (0.5, 0.5), (0.75, 0.8))
 _AVERAGE_KEEPS = 0.999
 _SAVE_EVERY_S, _REFRESH_EVERY_S = 120.0, 60.0
 
@@ -177,6 +179,7 @@ class _Trainer:
     def _step(self, batch: Batch) -> dict[str, float]:
         state, progress = self._state, self._state.progress
         self._batches.full_window_share = 1.0 if progress > _FULL_WINDOW_FROM else _FULL_WINDOW_SHARE * (progress > 0.2)
+        self._batches.prompt_share = [share for start, share in _PROMPT_SHARES if progress >= start][-1]
         for group in self._optimizer.param_groups:
             group["lr"] = self._options.peak_rate * _rate(progress)
         self._optimizer.zero_grad(set_to_none=True)
