@@ -281,10 +281,17 @@ async def test_a_lost_model_is_an_error_that_the_client_learns_of(make: Make) ->
 
 async def test_rules_that_are_down_leave_the_model(make: Make) -> None:
     rules = FakeIntents({})
-    rules.error = EngineLost("gone")
+    rules.error = EngineUnavailable("not loaded")
     assert await parts(make(rules, FakeLanguageModel("Bonjour.")), "Qui es-tu ?") == [Answer("Bonjour.")]
-    with pytest.raises(EngineLost):
+    with pytest.raises(EngineUnavailable):
         await parts(make(rules), "Qui es-tu ?")
+
+
+async def test_rules_that_are_lost_in_mid_request_are_told(make: Make) -> None:
+    rules = FakeIntents({})
+    rules.error = EngineLost("gone")
+    with pytest.raises(EngineLost):
+        await parts(make(rules, FakeLanguageModel("Bonjour.")), "Qui es-tu ?")
 
 
 async def test_a_client_that_leaves_takes_the_answer_with_it(make: Make) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wyoming_superwhisper import gpu, info, replies
+from wyoming_superwhisper import gpu, info, replies, wire
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.base import VoiceInfo
@@ -162,7 +162,9 @@ def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
     card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
     for line in (card.reason, *card.notes):
         logger.info("%s", line)
-    store = ModelStore(settings.models.dir, card)
+    limit_mb = settings.gpu.memory_limit_mb
+    budget = replace(card, memory_mb=min(card.memory_mb, limit_mb)) if limit_mb else card
+    store = ModelStore(settings.models.dir, budget)
     voice_files = store.voices(settings.tts.voices) if "piper" in engines else {}
     has_llm = settings.llm.model != "off" and "llama" in engines
     return _Plan(
@@ -276,7 +278,7 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
     default_language = settings.asr.languages[0] if settings.asr.language == "auto" else settings.asr.language
     return Services(
         settings=settings,
-        info=described.event(),
+        info=wire.encode(described.event()),
         programs=info.program_names(described),
         asr_models=frozenset({asr_model}),
         default_language=default_language,

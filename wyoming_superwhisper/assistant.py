@@ -235,6 +235,8 @@ class Assistant:
             return
         if understood is None:
             understood = await self.understand(said, Priority.FINAL)
+        if isinstance(understood.failed, EngineLost):
+            raise understood.failed  # a client must learn that its request died, and may ask again at once
         calls = self._confirmed(turn) or understood.calls
         by = f"llm:{self._llm_name}"
         if calls and not (self._chat(calls) and said.execute):

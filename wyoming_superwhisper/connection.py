@@ -69,7 +69,13 @@ class Connection:
         self._handling = False
         self._stopping = False
         self.last_event_s = asyncio.get_running_loop().time()
-        self._session = Session(peer=peer, services=services, write=writer.write, spawn=self._spawn_request)
+        self._session = Session(
+            peer=peer,
+            services=services,
+            write=writer.write,
+            write_encoded=writer.write_bytes,
+            spawn=self._spawn_request,
+        )
         self._immediate = DescribeHandler(self._session)
         self._handlers = self._make_handlers()
         self._table = self._make_table()
@@ -80,6 +86,13 @@ class Connection:
         session = self._session
         waiting = session.consumer is not None or session.turn is not None
         return self._handling or waiting or bool(self._requests) or bool(self._queue)
+
+    @property
+    def must_finish(self) -> bool:
+        """Whether a server that stops should wait: for a request at work or an open utterance, not for a wake word."""
+        consumer = self._session.consumer
+        listening = consumer is not None and consumer.utterance_open
+        return self._handling or listening or bool(self._requests) or bool(self._queue)
 
     @property
     def ending(self) -> bool:
@@ -101,7 +114,7 @@ class Connection:
     def stop(self, *, now: bool) -> None:
         """End: an idle connection at once, a busy one after its request, or `now` with `error` "stopping"."""
         self._stopping = True
-        if not self.busy:
+        if not self.must_finish:
             self._finish(None)
         elif now:
             self._finish(Stopping("The server is stopping."))
@@ -142,7 +155,7 @@ class Connection:
             self._handling = True
             await self._handle(event, method or self._unknown)
             self._handling = False
-            if self._stopping and not self.busy:
+            if self._stopping and not self.must_finish:
                 break
         if self._session.turn is not None:
             await self._session.turn.finished()
@@ -197,7 +210,7 @@ class Connection:
 
     def _request_ended(self, task: asyncio.Task[None]) -> None:
         self._requests.discard(task)
-        if self._stopping and not self.busy:
+        if self._stopping and not self.must_finish:
             self._finish(None)
 
     async def _guard(self, coroutine: Coroutine[Any, Any, None]) -> None:

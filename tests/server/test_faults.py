@@ -25,13 +25,19 @@ async def ask_llama(one: Client) -> str:
     return str((await one.until("handled"))[-1].data["text"])
 
 
+async def ask_light(one: Client) -> str:
+    await one.send(Transcript(text="Quelle heure est-il ?", language="fr"))
+    return str((await one.until("intent"))[-1].data["name"])
+
+
 async def ask_piper(one: Client) -> str:
     await one.send(Synthesize(text="Bonjour."))
     return str(len(await one.until("audio-stop")))
 
 
-ASK = {"whisper": ask_whisper, "llama": ask_llama, "piper": ask_piper}
+ASK = {"light": ask_light, "whisper": ask_whisper, "llama": ask_llama, "piper": ask_piper}
 REQUEST = {
+    "light": [Transcript(text="Quelle heure est-il ?", language="fr").event()],
     "whisper": [Event("transcribe", {"language": "fr"}), *audio_events(said("Bonjour."), 22_050)],
     "llama": [Transcript(text="Raconte-moi une blague.", language="fr").event()],
     "piper": [Synthesize(text=LONG_TEXT).event()],
@@ -39,7 +45,7 @@ REQUEST = {
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("engine", ["whisper", "llama", "piper"])
+@pytest.mark.parametrize("engine", ["light", "whisper", "llama", "piper"])
 async def test_a_killed_worker_is_told_and_replaced(own_server: RunningServer, engine: str) -> None:
     async with client(own_server) as one:
         await ASK[engine](one)  # loaded

@@ -24,12 +24,13 @@ from typing import Any
 import numpy as np
 
 from wyoming_superwhisper.engines.base import AnswerRequest, Call, Exchange, Priority
+from wyoming_superwhisper.engines.card import check_card
 from wyoming_superwhisper.engines.llama_native import Logits, NativeContext, NativeGrammar, NativeModel, NoRoom, Token
 from wyoming_superwhisper.engines.llm_calls import aimed_at, is_call, parse_calls
 from wyoming_superwhisper.engines.llm_grammar import build_grammar
 from wyoming_superwhisper.engines.llm_home import Home, home_from, plain_text
 from wyoming_superwhisper.engines.llm_prompt import ChatTemplate, Segment, fitting_history, messages_for, system_text
-from wyoming_superwhisper.errors import BadData, ModelError, NoText, NotSupported, OutOfMemory
+from wyoming_superwhisper.errors import BadData, NoText, NotSupported, OutOfMemory
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ _SMALL_MODEL_BYTES = 64 * 2**20
 """A model below this is slower on two threads than on one."""
 _LIKELIEST = 40
 """Tokens that are sampled from where the temperature isn't 0."""
+_CALL_CONFIDENCE = 0.8
+"""A call is begun only if it is at least so likely: to act takes more certainty than to talk."""
 _LEAST_PROBABILITY = 0.02
 """A call whose next word the grammar bent to something less likely than this is given up: it means something else."""
 
@@ -102,7 +105,7 @@ class LlamaEngine:
         path = Path(self._configuration["model_file"])
         on_card = self._configuration.get("device") == "cuda"
         if on_card:
-            _check_card(str(self._configuration.get("gpu_uuid") or ""))
+            check_card(str(self._configuration.get("gpu_uuid") or ""), "The language model")
         self._model = NativeModel(path, int(self._configuration.get("gpu_layers", -1)) if on_card else 0)
         cells = int(self._configuration.get("context", 8192))
         self._sequences = [_Sequence(number) for number in range(1, 2 * self.capacity + 1)]
@@ -372,12 +375,28 @@ class LlamaEngine:
         grammar = answer.grammar
         if grammar is None:
             return token
+        if not answer.generated and self._is_doubtful_call(token, logits):
+            logits = self._without_calls(logits)
+            token = int(logits.argmax())
         if not grammar.admits(token):
             token = grammar.best(logits)
             if answer.is_call and _probability(logits, token) < _LEAST_PROBABILITY:
                 return None
         grammar.accept(token)
         return token
+
+    def _is_doubtful_call(self, token: int, logits: Logits) -> bool:
+        return is_call(self._text_of(token)) and _probability(logits, token) < _CALL_CONFIDENCE
+
+    def _without_calls(self, logits: Logits) -> Logits:
+        """The logits of the likeliest tokens with which an answer begins that is no call."""
+        kept = np.full_like(logits, -np.inf)
+        talk = [one for one in np.argsort(logits)[-_LIKELIEST:] if not is_call(self._text_of(int(one)))]
+        kept[talk] = logits[talk]
+        return kept
+
+    def _text_of(self, token: int) -> str:
+        return self._model.piece(token).decode("utf-8", "replace")
 
     def _sampled(self, logits: Logits) -> int:
         temperature = float(self._configuration.get("temperature") or 0.0)
@@ -421,13 +440,6 @@ class LlamaEngine:
         if chosen > 0:
             return chosen
         return 1 if path.stat().st_size < _SMALL_MODEL_BYTES else max(1, min(8, (os.cpu_count() or 2) // 2))
-
-
-def _check_card(uuid: str) -> None:
-    """Refuse to load where CUDA would see another card than the one that was chosen."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    if uuid and visible != uuid:
-        raise ModelError(f"The language model shall run on the card {uuid}, not {visible or 'any'}.")
 
 
 def _request(data: Mapping[str, Any]) -> AnswerRequest | None:

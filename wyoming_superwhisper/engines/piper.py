@@ -13,7 +13,6 @@ A call that carries a level uses it; one that carries none is a reply's first pi
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
 import math
@@ -28,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wyoming_superwhisper.engines.base import Call
+from wyoming_superwhisper.engines.card import check_card
 from wyoming_superwhisper.errors import (
     BadData,
     EngineUnavailable,
@@ -271,20 +271,4 @@ def _check_card(wanted: str) -> None:
 
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise ModelError("Piper shall run on the GPU, but onnxruntime has no CUDA: set tts.device to cpu")
-    found = _first_card()
-    if wanted and not wanted.lower().startswith("mig") and found and found != wanted.lower().removeprefix("gpu-"):
-        raise ModelError(f"Piper got the card {found}, not the one named ({wanted})")
-
-
-def _first_card() -> str:
-    """UUID of the first card that CUDA sees in this process; "" where the driver doesn't say."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-        uuid = (ctypes.c_ubyte * 16)()
-        device = ctypes.c_int()
-        if driver.cuInit(0) or driver.cuDeviceGet(ctypes.byref(device), 0) or driver.cuDeviceGetUuid(uuid, device):
-            return ""
-    except (OSError, AttributeError):
-        return ""
-    digits = bytes(uuid).hex()
-    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+    check_card(wanted, "Piper")

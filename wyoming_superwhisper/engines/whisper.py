@@ -211,6 +211,8 @@ class WhisperEngine:
         for job in [job for job in jobs if len(job.heard) == len(job.windows)]:
             self._jobs.remove(job)
             job.call.done(self._result(job))
+        for job in self._jobs:
+            job.call.part({})  # a sign of life: long utterances take long, and the front must not think us stuck
         return bool(self._jobs)
 
     def _job(self, call: Call) -> _Job:

@@ -31,6 +31,10 @@ class AsrHandler:
     def events(self) -> Mapping[str, EventMethod]:
         return {"transcribe": self._transcribe}
 
+    @property
+    def utterance_open(self) -> bool:
+        return True
+
     async def close(self) -> None:
         await self.audio_dropped()
 

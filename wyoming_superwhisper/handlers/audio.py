@@ -43,7 +43,13 @@ class AudioHandler:
         if self._session.turn is not None and consumer is turn:
             await self._session.turn.end()
 
+    def _is_unwanted(self) -> bool:
+        """Whether audio comes while a pipeline run is answering: what a satellite sends on is thrown away."""
+        return self._session.consumer is None and self._session.turn is not None
+
     async def _start(self, event: Event) -> None:
+        if self._is_unwanted():
+            return
         self._session.audio_format, self._session.discard_audio = None, False
         try:
             audio_format = fields.audio_format(event)
@@ -53,7 +59,7 @@ class AudioHandler:
             raise
 
     async def _chunk(self, event: Event) -> None:
-        if self._session.discard_audio:
+        if self._session.discard_audio or self._is_unwanted():
             return
         try:
             await self._feed(event)
@@ -62,6 +68,8 @@ class AudioHandler:
             raise
 
     async def _stop(self, event: Event) -> None:
+        if self._is_unwanted():
+            return
         if self._session.discard_audio:
             self._session.discard_audio = False
             self._session.audio_format = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from wyoming.event import Event, Eventable
@@ -21,6 +21,10 @@ EventMethod = Callable[[Event], Awaitable[None]]
 
 class AudioConsumer(Protocol):
     """A request that is waiting for audio."""
+
+    @property
+    def utterance_open(self) -> bool:
+        """Whether somebody is being listened to: then a server that stops waits for the end of the utterance."""
 
     async def audio_start(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
         """Audio of this format begins. Raises `BadFormat`."""
@@ -70,11 +74,14 @@ class Session:
     """Address of the client, for log lines and fair turns."""
     services: Services
     write: Callable[[Event], Awaitable[None]]
+    write_encoded: Callable[[bytes], Awaitable[None]]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     """Runs a coroutine as a task of the connection; the connection awaits it, and cancels it at its end."""
     consumer: AudioConsumer | None = None
     turn: PipelineTurn | None = None
     """The pipeline run of this connection, while it lasts."""
+    sound: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a reply sounds, so that a timer's never mixes with a turn's."""
     audio_format: AudioFormat | None = None
     """Format of the audio that the consumer is getting; None: none has begun for it."""
     discard_audio: bool = False

@@ -26,7 +26,7 @@ class DescribeHandler:
         pass
 
     async def _describe(self, event: Event) -> None:
-        await self._session.send(self._session.services.info)
+        await self._session.write_encoded(self._session.services.info)
 
     async def _ping(self, event: Event) -> None:
         await self._session.send(Pong(text=fields.name(event, "text")))

@@ -111,6 +111,10 @@ class Turn:
         self._listening: Listening | None = None
         self._voice_began = False
 
+    @property
+    def utterance_open(self) -> bool:
+        return self._listening is not None
+
     async def begin(self) -> None:
         """Take the connection's audio, or speak at once."""
         self._session.turn = self

@@ -95,9 +95,10 @@ class TurnReply:
             await self._session.send(Synthesize(text=text.strip()))
 
     async def _send_sound(self, speaking: Speaking) -> None:
-        out = AudioOut(self._session)
-        await speaking.run(out.send)
-        await out.stop()
+        async with self._session.sound:
+            out = AudioOut(self._session)
+            await speaking.run(out.send)
+            await out.stop()
 
     def _speaking(self, language: str | None) -> Speaking:
         return Speaking(self._session.services, SpeakOptions(language=language), self._session.peer)

@@ -29,6 +29,10 @@ class WakeHandler:
     def events(self) -> Mapping[str, EventMethod]:
         return {"detect": self._detect}
 
+    @property
+    def utterance_open(self) -> bool:
+        return False  # it may listen for days
+
     async def close(self) -> None:
         await self.audio_dropped()
 

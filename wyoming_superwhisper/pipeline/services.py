@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wyoming.event import Event
-
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.base import (
@@ -23,7 +21,8 @@ class Services:
     """Built once by `app`, shared by all connections."""
 
     settings: Settings
-    info: Event
+    info: bytes
+    """The `info` event as it is sent."""
     programs: frozenset[str]
     """Names that `select-program` may choose: those in `info`."""
     asr_models: frozenset[str]
