@@ -1,4 +1,4 @@
-"""What the language model may write: calls of names that exist, and nothing that reads otherwise than it was written."""
+"""What the language model may write: calls of names that exist, read back as they were written."""
 
 from __future__ import annotations
 

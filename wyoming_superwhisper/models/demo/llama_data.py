@@ -189,11 +189,11 @@ def demo_home() -> Home:
 def random_home(rng: random.Random) -> Home:
     """The demo home, a part of it, or another one; sometimes none at all."""
     kind = rng.random()
-    if kind < 0.45:
+    if kind < 0.65:
         return demo_home()
-    if kind < 0.6:
+    if kind < 0.75:
         return _part_of(demo_home(), rng)
-    return Home() if kind < 0.63 else _made_up_home(rng)
+    return Home() if kind < 0.77 else _made_up_home(rng)
 
 
 @lru_cache(maxsize=1)
@@ -211,8 +211,8 @@ def random_sample(rng: random.Random, home: Home, brief: bool = False) -> Sample
     history, text, answer = _made(load_phrases(language), home, rng)
     if not history and rng.random() < 0.15:
         history = _small_talk(load_phrases(language), rng)
-    area = rng.choice(home.areas).id if home.areas and rng.random() < (0.2 if brief else 0.6) else None
-    now = _some_time(rng) if rng.random() < (0.05 if brief else 0.8) else ""
+    area = rng.choice(home.areas).id if home.areas and rng.random() < (0.2 if brief else 0.5) else None
+    now = _some_time(rng) if rng.random() < (0.05 if brief else 0.7) else ""
     written = written_form(text, language, rng)
     tag = language if rng.random() < 0.8 else f"{language}-{language.upper()}"
     return Sample(AnswerRequest(written, tag, "", tuple(history), area, now), answer)
@@ -376,8 +376,8 @@ def _favourites(phrases: Phrases, home: Home, rng: random.Random) -> Made:
 
 
 _MAKERS: dict[Callable[[Phrases, Home, random.Random], Made], float] = {
-    _loose: 38, _named: 5, _watch: 2, _chat: 11, _domain: 4, _jokes: 2, _riddles: 3, _favourites: 4,
-    _plain("question"): 11, _plain("statement"): 14, _unable: 4, _plain("unsure"): 3,
+    _loose: 44, _named: 3, _watch: 2, _chat: 9, _domain: 3, _jokes: 2, _riddles: 3, _favourites: 4,
+    _plain("question"): 9, _plain("statement"): 20, _unable: 3, _plain("unsure"): 3,
 }  # fmt: skip
 
 
@@ -462,7 +462,14 @@ def _room_to_name(phrases: Phrases, home: Home, rng: random.Random, needed: bool
         return None
     if rng.random() < 0.06 or not home.areas:
         return phrases.some_room(rng)
-    return _words_of_area(phrases, rng.choice(home.areas), rng) or phrases.some_room(rng)
+    known = [area for area in home.areas if set(area.names) & _demo_names()]
+    area = rng.choice(known if known and rng.random() < 0.7 else home.areas)
+    return _words_of_area(phrases, area, rng) or phrases.some_room(rng)
+
+
+@lru_cache(maxsize=1)
+def _demo_names() -> frozenset[str]:
+    return frozenset(name for area in demo_home().areas for name in area.names)
 
 
 def _words_of_area(phrases: Phrases, area: HomeArea | None, rng: random.Random) -> RoomWords | None:

@@ -31,8 +31,8 @@ OUTPUT = FOLDER / "weights" / "llama" / "demo.gguf"
 
 _HOMES = 1
 """Homes in one step; each has its prompt evaluated once, for all its conversations."""
-_CONVERSATIONS = 28
-_BRIEF_UNTIL = 0.85
+_CONVERSATIONS = 36
+_BRIEF_UNTIL = 0.7
 """Share of the steps after which nearly every prompt is a whole one."""
 _BATCHES = 4
 """Steps taken in the same homes, each with conversations of like lengths."""
@@ -40,7 +40,7 @@ _ASKED_SHARE, _ASKED_WEIGHT = 0.1, 0.3
 """Share of the user's tokens that are learnt too, and their loss beside 1 on the tokens of the answer."""
 _MAX_LENGTH = 90
 _WARMUP = 100
-_HOME_CHARS = (200, 200, 400, 800, 20_000)
+_HOME_CHARS = (200, 800, 20_000, 20_000, 20_000)
 """The home is cut to one of these lengths: the whole of it costs much."""
 
 Batch = tuple[Tensor, Tensor]
@@ -88,7 +88,7 @@ class Training:
             self._seconds += time.monotonic() - started
             if self._step % 40 < len(losses):
                 self._report(losses[-1])
-            if self._step % 100 < len(losses):
+            if self._step % 60 < len(losses):
                 self._save()
         self._save()
         logger.info("trained for %.0f minutes", self._seconds / 60)
@@ -117,7 +117,7 @@ class Training:
 
     def _is_brief(self, rng: random.Random) -> bool:
         """Whether to learn without instructions and home: three times as fast, but only for the first part."""
-        return rng.random() < (0.85 if self._step < self._options.steps * _BRIEF_UNTIL else 0.1)
+        return rng.random() < (0.85 if self._step < self._options.steps * _BRIEF_UNTIL else 0.05)
 
     def _learn(self, batch: Batch, prompts: Asked) -> float:
         for optimizer in self._optimizers:
@@ -168,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("build/demo-llama"), help="where unfinished work is kept")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the model is written")
     parser.add_argument("--name", default="demo", help="name of the checkpoint, to keep several runs apart")
-    parser.add_argument("--steps", type=int, default=2400)
-    parser.add_argument("--rate", type=float, default=2.5e-3, help="highest learning rate")
+    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
