@@ -1,11 +1,13 @@
 """Text in, speech out; and back to text by our own recogniser."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from wyoming.event import Event
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeVoice
 
-from tests.conftest import RunningServer
+from tests.conftest import RunningServer, start_server
 from tests.server.speech import client, sound_of
 from wyoming_superwhisper.models.demo.domain import load_domain
 
@@ -46,23 +48,41 @@ async def test_the_first_sentence_sounds_before_the_second_is_written(server: Ru
         await one.until("synthesize-stopped")
 
 
-@pytest.mark.parametrize(
-    ("voice", "spoken_by"),
-    [
-        (None, "en"),
-        (SynthesizeVoice(language="en"), "en"),
-        (SynthesizeVoice(name="en_US-demo-medium"), "en"),
-        (SynthesizeVoice(name="fr_FR-demo-medium"), "fr"),
-    ],
-)
-async def test_the_voice_follows_the_name_then_the_language_then_the_text(
-    server: RunningServer, voice: SynthesizeVoice | None, spoken_by: str
-) -> None:
-    async with client(server) as one:
-        await one.send(Synthesize(text="What time is it?", voice=voice))
-        audio, rate = sound_of(await one.until("audio-stop"))
-        heard = await one.transcribe(audio, "en", rate)
-    assert (heard == "What time is it?") == (spoken_by == "en"), heard
+@pytest.fixture(scope="module")
+def still_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose voices say the same text always alike."""
+    log = tmp_path_factory.mktemp("still") / "log.txt"
+    running = start_server(log, "--set", "tts.noise_scale=0", "--set", "tts.noise_w=0")
+    yield running
+    running.stop()
+
+
+@pytest.mark.timeout(120)
+async def test_the_voice_follows_the_name_then_the_language_then_the_text(still_server: RunningServer) -> None:
+    async def speech(voice: SynthesizeVoice | None, text: str = "What time is it?") -> bytes:
+        await one.send(Synthesize(text=text, voice=voice))
+        return sound_of(await one.until("audio-stop"))[0]
+
+    async with client(still_server) as one:
+        english = await speech(SynthesizeVoice(name="en_US-demo-medium"))
+        french = await speech(SynthesizeVoice(name="fr_FR-demo-medium"))
+        assert english != french
+        assert await speech(None) == english
+        assert await speech(SynthesizeVoice(language="en_GB")) == english
+        assert await speech(SynthesizeVoice(language="fr")) == french
+        bonjour = await speech(SynthesizeVoice(name="fr_FR-demo-medium"), "Bonjour, quelle heure est-il ?")
+        assert await speech(None, "Bonjour, quelle heure est-il ?") == bonjour
+
+
+@pytest.mark.timeout(120)
+async def test_streamed_and_whole_synthesis_are_the_same_samples(still_server: RunningServer) -> None:
+    text = "Bonjour, je suis à la maison. Quelle heure est-il ? Il fait trop chaud dans la cuisine."
+    async with client(still_server) as one:
+        await one.send(Synthesize(text=text))
+        whole, _ = sound_of(await one.until("audio-stop"))
+        await one.send(SynthesizeStart(), *(SynthesizeChunk(text=letter) for letter in text), SynthesizeStop())
+        streamed, _ = sound_of(await one.until("synthesize-stopped"))
+    assert streamed == whole
 
 
 @pytest.mark.parametrize("name", ["nobody", "../../secret", "/etc/passwd", "fr_FR-demo-medium.onnx"])
