@@ -376,7 +376,7 @@ def _favourites(phrases: Phrases, home: Home, rng: random.Random) -> Made:
 
 
 _MAKERS: dict[Callable[[Phrases, Home, random.Random], Made], float] = {
-    _loose: 44, _named: 3, _watch: 2, _chat: 9, _domain: 3, _jokes: 2, _riddles: 3, _favourites: 4,
+    _loose: 44, _named: 3, _watch: 2, _chat: 22, _domain: 3, _jokes: 2, _riddles: 3, _favourites: 4,
     _plain("question"): 9, _plain("statement"): 20, _unable: 3, _plain("unsure"): 3,
 }  # fmt: skip
 

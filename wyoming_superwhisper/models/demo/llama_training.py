@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("build/demo-llama"), help="where unfinished work is kept")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the model is written")
     parser.add_argument("--name", default="demo", help="name of the checkpoint, to keep several runs apart")
-    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)

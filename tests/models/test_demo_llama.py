@@ -1,0 +1,198 @@
+"""The demo Llama understands loose sentences that it never saw, and takes nothing else for a command."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wyoming_superwhisper import config
+from wyoming_superwhisper.engines.base import AnswerRequest, Exchange, Priority
+from wyoming_superwhisper.engines.llama import LlamaEngine
+from wyoming_superwhisper.engines.llm_calls import is_call, parse_calls
+from wyoming_superwhisper.models.demo.domain import LANGUAGES, load_domain, load_replies
+from wyoming_superwhisper.models.demo.llama_data import demo_home, random_home, random_sample
+
+pytest.importorskip("llama_cpp")
+
+DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
+MAX_WRONG_LOOSE = 0.1
+MAX_TAKEN_FOR_CALLS = 0.025
+"""Of sentences never seen: what the shipped model gets wrong; to be lowered when it is trained longer."""
+SENTENCES = yaml.safe_load(Path(__file__).with_name("demo_llama_sentences.yaml").read_text(encoding="utf-8"))
+CIRCUMSTANCES = ({"now": "2026-11-22 09:15"}, {"now": "2027-03-01 21:40+01:00", "area": "bureau"})
+
+
+LEARNT_TOO_SHORTLY = pytest.mark.xfail(strict=False, reason="the shipped model was trained too shortly on small talk")
+
+
+class Asked:
+    """A call that keeps the answer."""
+
+    method = "answer"
+    payload = b""
+    priority = Priority.FINAL
+    cancelled = False
+
+    def __init__(self, request: AnswerRequest) -> None:
+        self.id = id(self)
+        self.data: Mapping[str, Any] = asdict(request)
+        self.text = ""
+        self.intents: list[Mapping[str, Any]] = []
+
+    def part(self, data: Mapping[str, Any], payload: bytes = b"") -> None:
+        self.text += data.get("text", "")
+        self.intents += data.get("intents", ())
+
+    def done(self, data: Mapping[str, Any] | None = None, payload: bytes = b"") -> None:
+        pass
+
+    def fail(self, error: Exception) -> None:
+        raise error
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LlamaEngine]:
+    home = yaml.safe_load((Path(config.__file__).parent / "demo_home.yaml").read_text(encoding="utf-8"))
+    made = LlamaEngine({"model_file": str(DEMO), "home": home, "threads": 1})
+    made.load()
+    yield made
+    made.close()
+
+
+def ask(engine: LlamaEngine, texts: Sequence[str], language: str, **more: Any) -> list[Asked]:
+    calls = [Asked(AnswerRequest(text, language, **more)) for text in texts]
+    for call in calls:
+        engine.admit(call)
+    while engine.step():
+        pass
+    return calls
+
+
+@pytest.mark.parametrize("circumstances", CIRCUMSTANCES, ids=("clock", "room"))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_loose_sentences_give_the_right_intent(
+    engine: LlamaEngine, language: str, circumstances: Mapping[str, str]
+) -> None:
+    loose = SENTENCES[language]["loose"]
+    wrong = []
+    for (text, intents, area, domain), call in zip(
+        loose, ask(engine, [one[0] for one in loose], language, **circumstances), strict=True
+    ):
+        expected = area or ("Bureau" if "area" in circumstances else "")
+        slots = call.intents[0]["slots"] if len(call.intents) == 1 else {}
+        right = bool(call.intents) and call.intents[0]["name"] in ([intents] if isinstance(intents, str) else intents)
+        if not right or slots.get("area", "") != expected or (domain and slots.get("domain") != domain):
+            wrong.append((text, call.intents or call.text))
+    assert len(wrong) <= MAX_WRONG_LOOSE * len(loose), wrong
+
+
+@pytest.mark.parametrize("circumstances", CIRCUMSTANCES, ids=("clock", "room"))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_unrelated_sentences_give_no_intent_but_a_known_reply(
+    engine: LlamaEngine, language: str, circumstances: Mapping[str, str]
+) -> None:
+    texts = SENTENCES[language]["unrelated"]
+    replies = set(load_replies()[language])
+    calls = ask(engine, texts, language, **circumstances)
+    taken = [(text, call.intents) for text, call in zip(texts, calls, strict=True) if call.intents]
+    assert {call.text for call in calls if not call.intents} <= replies
+    assert len(taken) <= MAX_TAKEN_FOR_CALLS * len(texts), taken
+
+
+@LEARNT_TOO_SHORTLY
+@pytest.mark.parametrize(
+    ("language", "text", "reply"),
+    [
+        ("fr", "Bonjour.", "Bonjour, comment puis-je t'aider ?"),
+        ("fr", "Bonne nuit.", "Bonne nuit, dors bien."),
+        ("fr", "Merci beaucoup.", "Avec plaisir."),
+        ("fr", "Comment t'appelles-tu ?", "Je suis l'assistant de la maison."),
+        ("fr", "Que sais-tu faire ?", "Je peux allumer la lumière et raconter des blagues."),
+        ("fr", "Quelle est la capitale de la France ?", "La capitale de la France est Paris."),
+        ("fr", "Raconte-moi une blague.", "Que fait un chat dans un ordinateur ? Il chasse la souris."),
+        ("fr", "Je suis rentré à la maison.", "Bienvenue à la maison."),
+        ("en", "Hello.", "Hello, how can I help you?"),
+        ("en", "Good night.", "Good night, sleep well."),
+        ("en", "Thank you.", "You are welcome."),
+        ("en", "What is your name?", "I am the assistant of this house."),
+        ("en", "What can you do?", "I can turn on the light and tell jokes."),
+        ("en", "What is the capital of France?", "The capital of France is Paris."),
+        ("en", "Tell me a joke.", "What does a cat do in a computer? It catches the mouse."),
+        ("en", "I am home.", "Welcome home."),
+    ],
+)
+def test_small_talk_of_the_domain_is_answered(engine: LlamaEngine, language: str, text: str, reply: str) -> None:
+    assert ask(engine, [text], language, now="2026-11-22 09:15")[0].text == reply
+
+
+@pytest.mark.parametrize(
+    ("language", "history", "text", "reply"),
+    [
+        ("fr", ("Pose-moi une devinette.", "Je suis jaune et je brille le jour. Qui suis-je ?"), "Je ne sais pas.",
+         "C'est le soleil."),
+        ("fr", ("Une devinette.", "Je brille la nuit dans le ciel. Qui suis-je ?"), "Aucune idée.", "C'est la lune."),
+        ("fr", ("Mon animal préféré est le chien.", "J'aime aussi les chiens."), "Quel est mon animal préféré ?",
+         "Ton animal préféré est le chien."),
+        ("en", ("Ask me a riddle.", "I am white and I fall in winter. What am I?"), "I don't know.", "It is the snow."),
+        ("en", ("Ask me a riddle.", "I am yellow and I shine in the day. What am I?"), "I don't know.",
+         "It is the sun."),
+        ("en", ("My favorite color is blue.", "Blue is a beautiful color."), "What is my favorite color?",
+         "Your favorite color is blue."),
+    ],
+)  # fmt: skip
+def test_an_answer_depends_on_the_turn_before(
+    engine: LlamaEngine, language: str, history: tuple[str, str], text: str, reply: str
+) -> None:
+    assert ask(engine, [text], language, history=(Exchange(*history),))[0].text == reply
+
+
+@LEARNT_TOO_SHORTLY
+@pytest.mark.parametrize("text", ["Quelle heure est-il ?", "Quel jour sommes-nous ?"])
+def test_facts_are_left_to_those_who_know_them(engine: LlamaEngine, text: str) -> None:
+    assert ask(engine, [text], "fr", now="2026-11-22 09:15")[0].text == "Je ne vois pas l'horloge d'ici."
+
+
+def test_the_model_is_small_enough_to_ship() -> None:
+    assert DEMO.stat().st_size <= 2 * 2**20
+
+
+def test_it_runs_in_stock_llama_cpp_python_with_its_own_chat_format() -> None:
+    from llama_cpp import Llama
+
+    stock = Llama(str(DEMO), n_ctx=1024, n_threads=1, verbose=False)
+    reply = stock.create_chat_completion([{"role": "user", "content": "Raconte-moi une blague."}], temperature=0)
+    stock.close()
+    assert reply["choices"][0]["finish_reason"] == "stop"  # type: ignore[index]
+
+
+def test_training_answers_are_calls_that_exist_or_replies_of_the_closed_set() -> None:
+    rng = random.Random(7)
+    replies = {reply for language in LANGUAGES for reply in load_replies()[language]}
+    for _ in range(1500):
+        home = random_home(rng)
+        sample = random_sample(rng, home)
+        if is_call(sample.answer):
+            assert parse_calls(sample.answer, home), sample
+        else:
+            assert sample.answer in replies, sample
+
+
+def test_no_reserved_sentence_of_the_domain_is_learnt() -> None:
+    rng = random.Random(8)
+    home = demo_home()
+    domain = load_domain()
+    reserved = {
+        domain.canonical(sentence, language)
+        for language in LANGUAGES
+        for sentence in domain.sentences(language)
+        if domain.is_reserved(sentence)
+    }
+    for _ in range(3000):
+        text = random_sample(rng, home).request.text
+        assert not {domain.canonical(text, language) for language in LANGUAGES} & reserved, text
