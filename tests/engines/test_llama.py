@@ -243,7 +243,7 @@ def test_a_guess_waits_while_something_final_is_answered(engine: LlamaEngine) ->
 def test_what_was_said_before_matters(engine: LlamaEngine) -> None:
     told = (Exchange("Ma couleur préférée est le vert.", "Le vert est une belle couleur."),)
     assert answer(engine, "Quelle est ma couleur préférée ?", history=told).text == "Ta couleur préférée est le vert."
-    assert answer(engine, "Quelle est ma couleur préférée ?").text == "Je ne sais pas encore."
+    assert answer(engine, "Quelle est ma couleur préférée ?").text.startswith("Je ne sais pas")
 
 
 def test_a_long_history_is_cut_to_the_budget() -> None:
