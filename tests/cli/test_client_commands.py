@@ -181,7 +181,7 @@ def test_ask_as_json_holds_everything(command: Command, scripted: Any) -> None:
     assert answer["intents"] == [{"name": "HassTurnOn", "slots": {"area": "Cuisine"}}]
 
 
-# --- health, top ------------------------------------------------------------------------------------------------
+# --- health ----------------------------------------------------------------------------------------------------
 
 
 async def describes(peer: Peer) -> None:
@@ -198,26 +198,3 @@ def test_health_says_well_or_not_by_its_status(command: Command, scripted: Any) 
     outcome = command("health", "--server", "tcp://127.0.0.1:9", "--timeout", "1")
     assert outcome.status == 1
     assert "tcp://127.0.0.1:9" in outcome.err
-
-
-def test_top_shows_figures_as_a_table() -> None:
-    from wyoming_superwhisper.cli.top import format_figures
-
-    text = """# HELP x
-wyoming_superwhisper_connections 3
-wyoming_superwhisper_request_seconds_bucket{service="asr",le="0.1"} 1
-wyoming_superwhisper_request_seconds_count{service="asr"} 4
-wyoming_superwhisper_request_seconds_sum{service="asr"} 2
-python_info 1
-"""
-    assert format_figures(text).splitlines() == [
-        "connections                     3",
-        'request_seconds{service="asr"}  4 times, mean 0.500',
-    ]
-    assert format_figures("") == "no figures yet"
-
-
-def test_top_without_a_metrics_address_says_how_to_get_one(command: Command) -> None:
-    outcome = command("top", "--once", "--metrics", "127.0.0.1:9")
-    assert outcome.status == 2
-    assert "--metrics HOST:PORT" in outcome.err

@@ -29,7 +29,6 @@ COMMANDS = {
     "models": "list, download and verify models",
     "doctor": "say what is wrong on this machine and what to do",
     "health": "say whether a server is well",
-    "top": "watch a server at work",
 }
 """Commands and what they do."""
 
