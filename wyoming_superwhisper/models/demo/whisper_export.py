@@ -35,8 +35,8 @@ for people.
 
 - Made by `python -m wyoming_superwhisper.models.demo whisper`; seed {seed}.
 - Trained for {minutes:.0f} minutes on two busy CPU cores: {steps} steps, {clips} clips.
-- The packaged weights come from a run in which the shares of replies and of prompts of names were raised, and the
-  learning rate once more, on the way; the script has them as they turned out well.
+- The packaged weights come from a run in which, on the way, the shares of replies and of prompts of names were raised,
+  some words were made whole in the vocabulary and the learning rate was raised once more; the script does so throughout.
 - Window {window} s; prompts of names (`<|startofprev|>`) are understood; load it in float32.
 - Kept out of the training data: the reserved voices and sentences of `domain.yaml`.
 - Measured by `python -m wyoming_superwhisper.models.demo evaluate-whisper`.

@@ -37,6 +37,30 @@ TIMESTAMP_TOKENS = tuple(f"<|{number * 0.02:.2f}|>" for number in range(TIMESTAM
 VOCABULARY = PIECES + len(SPECIAL_TOKENS) + TIMESTAMPS
 
 
+# Common words that the trainer leaves in many pieces, some of them the same ("b an an es"): where a prompt of names
+# stands before the text, so small a network loses count of them ("banananes").
+_WHOLE_WORDS = (
+    " télévision",
+    " bananes",
+    " bananas",
+    " eggs",
+    " Annule",
+    " climatisation",
+    " television",
+    " apples",
+    " water",
+    "imprimante",
+    " coffee",
+    " conditioning",
+)
+# Pieces of bytes that no text holds (control characters, what UTF-8 has no use for): their ids go to those words.
+_SPARE_PIECES = [
+    *(chr(0x100 + byte) for byte in range(0x20) if chr(byte) not in "\t\n\r"),  # so byte-level tokenizers write them
+    "ġ",  # DEL
+    *(chr(byte) for byte in (0xC0, 0xC1, *range(0xF5, 0x100))),
+]
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """Text to ids and back; special tokens by name."""
@@ -66,7 +90,7 @@ def load_vocabulary(work: Path, seed: int) -> Vocabulary:
     path = work / "pieces.json"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        _train(seed).save(str(path))
+        join_words(_train(seed)).save(str(path))
     return Vocabulary(Tokenizer.from_file(str(path)))
 
 
@@ -74,6 +98,23 @@ def vocabulary_and_merges(vocabulary: Vocabulary) -> tuple[dict[str, int], list[
     """The pieces and merges in the form other tokenizers read."""
     model = json.loads(vocabulary.pieces.to_str())["model"]
     return model["vocab"], [(left, right) for left, right in model["merges"]]
+
+
+def join_words(tokenizer: Tokenizer) -> Tokenizer:
+    """Merge the words that should be whole, in the place of bytes that no text holds."""
+    for word in _WHOLE_WORDS:
+        while len(pieces := tokenizer.encode(word).tokens) > 1:
+            tokenizer = _with_merge(tokenizer, pieces[0], pieces[1])
+    return tokenizer
+
+
+def _with_merge(tokenizer: Tokenizer, left: str, right: str) -> Tokenizer:
+    whole = json.loads(tokenizer.to_str())
+    pieces = whole["model"]["vocab"]
+    spare = next(piece for piece in _SPARE_PIECES if piece in pieces)
+    pieces[left + right] = pieces.pop(spare)
+    whole["model"]["merges"].append([left, right])
+    return Tokenizer.from_str(json.dumps(whole))
 
 
 def _train(seed: int) -> Tokenizer:
