@@ -121,7 +121,7 @@ def test_the_scripts_train_go_on_and_export(tmp_path: Path) -> None:
     from wyoming_superwhisper.models.demo.__main__ import main
 
     options = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--batch", "4", "--processes", "2"]
-    options += ["--speech-shards", "2", "--sound-shards", "2", "--piper-shards", "0"]
+    options += ["--speech-shards", "2", "--sound-shards", "2", "--reply-shards", "0", "--piper-shards", "0"]
     assert main(["whisper", *options, "--steps", "2"]) == 0
     assert main(["whisper", *options, "--steps", "4"]) == 0
     model = WhisperForConditionalGeneration.from_pretrained(tmp_path / "out")
