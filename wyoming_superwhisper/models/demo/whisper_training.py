@@ -106,7 +106,9 @@ def checkpoint_path(work: Path) -> Path:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m wyoming_superwhisper.models.demo whisper", description=__doc__)
     parser.add_argument("--out", type=Path, default=WEIGHTS, help="folder to write the checkpoint to")
-    parser.add_argument("--work", type=Path, default=Path("build/demo-whisper"), help="folder for clips and saved state")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/demo-whisper"), help="folder for clips and saved state"
+    )
     parser.add_argument("--minutes", type=float, default=90.0, help="how long to train")
     parser.add_argument("--steps", type=int, default=0, help="train for so many steps instead")
     parser.add_argument("--batch", type=int, default=24, help="clips in a batch of one process")
