@@ -25,7 +25,7 @@ ANSWER_S = 45.0
 def said(text: str, voice: str = "fr", rate: int = 160) -> bytes:
     """Speech at 22.05 kHz, s16le mono, with a pause before and after it."""
     pause = np.zeros(int(PAUSE_S * ESPEAK_RATE), dtype=np.int16)
-    return np.concatenate([pause, espeak.speak(text, voice, rate=rate), pause]).tobytes()
+    return np.concatenate([pause, espeak.speak_apart(text, voice, rate=rate), pause]).tobytes()
 
 
 @dataclass

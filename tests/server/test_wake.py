@@ -12,7 +12,7 @@ from wyoming_superwhisper.models.demo import espeak
 
 def alexa() -> bytes:
     silence = np.zeros(int(1.5 * ESPEAK_RATE), dtype=np.int16)
-    return np.concatenate([silence, espeak.speak("Alexa", "en-us", rate=140), silence]).tobytes()
+    return np.concatenate([silence, espeak.speak_apart("Alexa", "en-us", rate=140), silence]).tobytes()
 
 
 async def test_a_wake_word_is_detected_without_an_audio_stop(server: RunningServer) -> None:
