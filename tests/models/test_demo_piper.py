@@ -98,10 +98,8 @@ def test_the_script_makes_a_voice_and_goes_on_where_it_stood(tmp_path: Path) -> 
         options = ["--texts", "3", "--steps", str(steps), "--language", "fr", "--work", str(tmp_path / "work")]
         # A process of its own: in this one Piper phonemises, and espeak-ng can't speak beside it.
         command = [sys.executable, "-m", "wyoming_superwhisper.models.demo", "piper", *options]
-        made = subprocess.run(
-            [*command, "--output", str(tmp_path / output)], capture_output=True, text=True, check=True
-        )
-        assert f"{steps} of {steps}" in made.stdout + made.stderr
+        command += ["--output", str(tmp_path / output)]
+        told.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         return (tmp_path / output / "fr_FR-demo-medium.onnx").read_bytes()
 
     told: list[str] = []
