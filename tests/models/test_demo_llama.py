@@ -21,14 +21,11 @@ from wyoming_superwhisper.models.demo.llama_data import demo_home, random_home, 
 pytest.importorskip("llama_cpp")
 
 DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
-MAX_WRONG_LOOSE = 0.1
-MAX_TAKEN_FOR_CALLS = 0.025
+MAX_WRONG_LOOSE = 0.05
+MAX_TAKEN_FOR_CALLS = 0.015
 """Of sentences never seen: what the shipped model gets wrong; to be lowered when it is trained longer."""
 SENTENCES = yaml.safe_load(Path(__file__).with_name("demo_llama_sentences.yaml").read_text(encoding="utf-8"))
 CIRCUMSTANCES = ({"now": "2026-11-22 09:15"}, {"now": "2027-03-01 21:40+01:00", "area": "bureau"})
-
-
-LEARNT_TOO_SHORTLY = pytest.mark.xfail(strict=False, reason="the shipped model was trained too shortly on small talk")
 
 
 class Asked:
@@ -105,7 +102,6 @@ def test_unrelated_sentences_give_no_intent_but_a_known_reply(
     assert len(taken) <= MAX_TAKEN_FOR_CALLS * len(texts), taken
 
 
-@LEARNT_TOO_SHORTLY
 @pytest.mark.parametrize(
     ("language", "text", "reply"),
     [
@@ -152,10 +148,10 @@ def test_an_answer_depends_on_the_turn_before(
     assert ask(engine, [text], language, history=(Exchange(*history),))[0].text == reply
 
 
-@LEARNT_TOO_SHORTLY
 @pytest.mark.parametrize("text", ["Quelle heure est-il ?", "Quel jour sommes-nous ?"])
 def test_facts_are_left_to_those_who_know_them(engine: LlamaEngine, text: str) -> None:
-    assert ask(engine, [text], "fr", now="2026-11-22 09:15")[0].text == "Je ne vois pas l'horloge d'ici."
+    honest = ("Je ne vois pas l'horloge d'ici.", "Je ne sais pas.")
+    assert ask(engine, [text], "fr", now="2026-11-22 09:15")[0].text in honest
 
 
 def test_the_model_is_small_enough_to_ship() -> None:

@@ -20,7 +20,7 @@ from wyoming_superwhisper import config
 from wyoming_superwhisper.engines.base import AnswerRequest, Exchange
 from wyoming_superwhisper.engines.llm_calls import call_text, parse_calls
 from wyoming_superwhisper.engines.llm_home import Home, HomeArea, HomeDevice, home_from, name_for_model
-from wyoming_superwhisper.models.demo.domain import LANGUAGES, load_domain, normalise_for_comparison
+from wyoming_superwhisper.models.demo.domain import LANGUAGES, expand, load_domain, normalise_for_comparison
 from wyoming_superwhisper.models.demo.llama_phrases import Phrases, Places, RoomWords, load_phrases
 
 _NO_ANSWER = {
@@ -327,12 +327,26 @@ def _chat(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     return (), _wrapped(phrases, text, rng, 0.12), reply
 
 
+@lru_cache(maxsize=4)
+def _chat_answers(language: str) -> dict[str, str]:
+    """What is answered to every small talk that its templates spell out whole."""
+    answers: dict[str, str] = {}
+    for reply, templates in load_phrases(language).section("chat").items():
+        for template in templates:
+            if "{" not in template:
+                answers |= {_bare(text): reply for text in expand(template, {})}
+    return answers
+
+
 def _domain(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     """Sentences of the demo domain; those of chit-chat are answered, those that rules should have known are not."""
-    chat = {_bare(one): reply for reply, says in phrases.section("chat").items() for one in says if "(" not in one}
-    sentence = load_domain().sample(phrases.language, rng, 1, reserved=False, fixed=0.1)[0]
-    known = chat.get(_bare(sentence))
-    return (), sentence, known or _domain_answer(phrases, sentence, home)
+    chat = _chat_answers(phrases.language)
+    fixed = [one for one in load_domain().languages[phrases.language].fixed if _bare(one) in chat]
+    if rng.random() < 0.75:
+        sentence = rng.choice(fixed)
+        return (), sentence, chat[_bare(sentence)]
+    sentence = load_domain().sample(phrases.language, rng, 1, reserved=False, fixed=0.0)[0]
+    return (), sentence, _domain_answer(phrases, sentence, home)
 
 
 def _jokes(phrases: Phrases, home: Home, rng: random.Random) -> Made:
@@ -376,7 +390,7 @@ def _favourites(phrases: Phrases, home: Home, rng: random.Random) -> Made:
 
 
 _MAKERS: dict[Callable[[Phrases, Home, random.Random], Made], float] = {
-    _loose: 44, _named: 3, _watch: 2, _chat: 22, _domain: 3, _jokes: 2, _riddles: 3, _favourites: 4,
+    _loose: 44, _named: 3, _watch: 2, _chat: 22, _domain: 12, _jokes: 2, _riddles: 3, _favourites: 4,
     _plain("question"): 9, _plain("statement"): 20, _unable: 3, _plain("unsure"): 3,
 }  # fmt: skip
 
