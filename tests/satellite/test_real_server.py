@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import sys
 from pathlib import Path
 
@@ -47,7 +48,11 @@ async def test_what_is_played_are_the_words_of_the_answer(server: RunningServer,
     reply = log.partition("Answer: ")[2].splitlines()[0]
     format, audio = read_wav(tmp_path / "answer.wav")
     heard = await client.transcribe(server.uri, audio, format, "en")
-    assert normalise_for_comparison(heard, "en") == normalise_for_comparison(reply, "en")
+    words = [normalise_for_comparison(text, "en") for text in (heard, reply)]
+    alike = difflib.SequenceMatcher(None, *words).ratio()
+        None, normalise_for_comparison(heard, "en"), normalise_for_comparison(reply, "en")
+    ).ratio()
+    assert alike > 0.85  # the voice's noise may cost a syllable
 
 
 async def test_after_the_wake_word_only_the_question_is_asked(server: RunningServer, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ class WakeWordSettings:
     """Wake words to listen for (okay_nabu, hey_jarvis, alexa, hey_mycroft); empty: push to talk."""
     refractory_s: float = field(default=2.0, metadata=at_least(0))
     """After a detection the same word is not heard again for this long, in seconds."""
-    pre_roll_s: float = field(default=0.2, metadata=between(0, 10))
+    pre_roll_s: float = field(default=0.1, metadata=between(0, 10))
     """Audio from before the moment of detection that is sent too, in seconds."""
 
 
