@@ -43,16 +43,14 @@ async def test_a_question_is_heard_and_answered_aloud(server: RunningServer, tmp
 
 
 async def test_what_is_played_are_the_words_of_the_answer(server: RunningServer, tmp_path: Path) -> None:
-    write_wav(tmp_path / "said.wav", speech("What is your name?", "en-us"), SPEECH)
-    log = await satellite(server, tmp_path / "said.wav", tmp_path / "answer.wav", "--language", "en")
+    write_wav(tmp_path / "said.wav", speech("Raconte-moi une blague.", "fr"), SPEECH)
+    log = await satellite(server, tmp_path / "said.wav", tmp_path / "answer.wav", "--language", "fr")
     reply = log.partition("Answer: ")[2].splitlines()[0]
     format, audio = read_wav(tmp_path / "answer.wav")
-    heard = await client.transcribe(server.uri, audio, format, "en")
-    words = [normalise_for_comparison(text, "en") for text in (heard, reply)]
+    heard = await client.transcribe(server.uri, audio, format, "fr")
+    words = [normalise_for_comparison(text, "fr") for text in (heard, reply)]
     alike = difflib.SequenceMatcher(None, *words).ratio()
-        None, normalise_for_comparison(heard, "en"), normalise_for_comparison(reply, "en")
-    ).ratio()
-    assert alike > 0.85  # the voice's noise may cost a syllable
+    assert alike > 0.8, words  # the voice's noise may cost the demo recogniser a syllable
 
 
 async def test_after_the_wake_word_only_the_question_is_asked(server: RunningServer, tmp_path: Path) -> None:
