@@ -8,6 +8,7 @@ itself is done, and the rest goes to an `Executor`, which says so when it can't.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -241,7 +242,7 @@ class Assistant:
         by = f"llm:{self._llm_name}"
         if calls and not (self._chat(calls) and said.execute):
             parts, by = self._act(turn, calls), "intent:" + "+".join(call.name for call in calls)
-        elif self._llm is None:
+        elif self._llm is None or self._hangs_in_the_air(turn):
             parts, by = self._without_model(turn, understood), "assistant"
         else:
             parts = self._ask(turn, understood, self._llm)
@@ -265,6 +266,11 @@ class Assistant:
             conversation.to_confirm = ()
             return Answer(phrases.say("dropped", turn.language))
         return None
+
+    def _hangs_in_the_air(self, turn: _Turn) -> bool:
+        """Whether a sentence goes on from one that was never said: a model would make something up."""
+        words = plain(turn.said.text).casefold().rstrip(" .!?")
+        return not turn.conversation.exchanges and bool(_GOES_ON.match(words))
 
     def _confirmed(self, turn: _Turn) -> tuple[IntentCall, ...]:
         """What was asked about and is now confirmed; anything but a yes drops the question."""
@@ -423,6 +429,9 @@ _WHY_NOT: dict[type[Exception], str] = {
     ValueError: "no_time_given",
 }
 _CANNOT = tuple(_WHY_NOT)
+
+_GOES_ON = re.compile(r"(et|and|y)\b.*\b(aussi|également|too|as well|also|también)$")
+"""What only makes sense after another command: "et dans la cuisine aussi"."""
 
 _GUARDED = frozenset({"lock", "alarm_control_panel", "valve"})
 """Kinds of device that a model's guess never moves without a yes."""

@@ -103,8 +103,7 @@ async def test_a_follow_up_is_understood_in_its_own_conversation_only(server: Ru
         nobody = await ask(one, "Et dans la cuisine aussi.", conversation="c")
     assert (follow_up.type, follow_up.data["name"]) == ("intent", "HassTurnOn")
     assert slots(follow_up).get("area") == "Cuisine"
-    told = [[(event.type, event.data.get("name")) for event in events] for events in (stranger, nobody)]
-    assert told[0] == told[1], "another conversation is as if nothing had been said"
+    assert [stranger[0].type, nobody[0].type] == ["not-recognized", "not-recognized"]
 
 
 async def test_twenty_conversations_at_once_are_not_mixed(server: RunningServer) -> None:
