@@ -269,7 +269,7 @@ class Assistant:
 
     def _hangs_in_the_air(self, turn: _Turn) -> bool:
         """Whether a sentence goes on from one that was never said: a model would make something up."""
-        words = plain(turn.said.text).casefold().rstrip(" .!?")
+        words = turn.said.text.casefold().strip(" .!?")
         return not turn.conversation.exchanges and bool(_GOES_ON.match(words))
 
     def _confirmed(self, turn: _Turn) -> tuple[IntentCall, ...]:
