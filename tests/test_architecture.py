@@ -32,8 +32,8 @@ MAY_IMPORT = {
         "engines.base", "engines.llm_calls", "engines.llm_home", "engines.llm_prompt",
     },
     "engines": {
-        "engines", "audio", "endpointing", "home", "intents_text", "language", "replies", "spoken_words", "wire",
-        "config", "models",
+        "engines", "audio", "endpointing", "home", "intents_text", "language", "lifeline", "replies",
+        "spoken_words", "wire", "config", "models",
     },
     "pipeline": {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -112,6 +113,35 @@ def test_ctrl_c_while_the_models_load_ends_all(tmp_path: Path, started: list[sub
     assert process.returncode == 0
     assert "Traceback" not in rest + server_log.read_text()
     assert not any(one.is_running() for one in processes)
+
+
+@pytest.mark.timeout(120)
+def test_killed_it_leaves_no_server(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
+    process = start(tmp_path, started, "--port", str(free_port()))
+    read_until(process, "Starting the server")
+    server_log = tmp_path / "wyoming-superwhisper" / "demonstration" / "server.log"
+    while "listening" not in (server_log.read_text() if server_log.exists() else ""):
+        assert process.poll() is None
+    processes = family(process)
+    process.kill()
+    gone, alive = psutil.wait_procs(processes, timeout=20)
+    assert gone
+    assert not alive
+
+
+@pytest.mark.timeout(120)
+def test_a_cache_folder_that_is_nobodys_to_write_is_done_without(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    (tmp_path / "wyoming-superwhisper").write_text("in the way")
+    process = start(tmp_path, started, "--port", str(free_port()))
+    shown = read_until(process, "Starting the server")
+    log = Path(re.findall(r"log: (.*)\)", shown)[0])
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert tmp_path not in log.parents
+    assert log.exists()
+    shutil.rmtree(log.parent)
 
 
 def test_a_port_that_is_taken_is_one_sentence_and_status_2(

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import math
+import os
 import signal
 import socket
 import sys
@@ -17,13 +18,14 @@ import tempfile
 import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import platformdirs
 
-from wyoming_superwhisper import client, discovery, logs
+from wyoming_superwhisper import client, discovery, lifeline, logs
 from wyoming_superwhisper.audio import AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.config.satellite_settings import SndSettings
 from wyoming_superwhisper.errors import BadFormat, Internal, NoText, SettingsError, SuperwhisperError
@@ -179,6 +181,7 @@ class ServerProcess:
             stderr=asyncio.subprocess.STDOUT,
             # A group of its own: Ctrl-C reaches it through us, once.
             process_group=None if sys.platform == "win32" else 0,
+            preexec_fn=None if sys.platform == "win32" else partial(_end_with, os.getpid()),
         )
         self._reader = asyncio.create_task(self._read_log(self._process), name="server log")
         return self
@@ -239,6 +242,12 @@ class ServerProcess:
                 file.flush()
                 if self.show_log:
                     print(piece.decode(errors="replace"), end="", file=sys.stderr)
+
+
+def _end_with(parent: int) -> None:
+    """In the new process: stop when the demonstration ends, also where that was killed."""
+    if not lifeline.end_with(parent, signal.SIGTERM):
+        os._exit(0)
 
 
 def _choose_port(wanted: int | None) -> int:
@@ -444,14 +453,16 @@ async def _play(audio: bytes, format: AudioFormat) -> str:
         return "no, the sound device does not take it"
 
 
+@cache
 def _folder() -> Path:
-    """The folder for the answers and the log; of earlier demonstrations, nothing is kept."""
+    """The folder for the answers and the log; the next demonstration takes the same one."""
     folder = platformdirs.user_cache_path("wyoming-superwhisper", appauthor=False) / "demonstration"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path(tempfile.gettempdir()) / "wyoming-superwhisper-demonstration"
-        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError:  # not ours to write to
+        folder = Path(tempfile.mkdtemp(prefix="wyoming-superwhisper-demonstration-"))
     return folder
 
 

@@ -31,7 +31,7 @@ from typing import Any, NoReturn
 
 from wyoming.event import Event
 
-from wyoming_superwhisper import logs, wire
+from wyoming_superwhisper import lifeline, logs, wire
 from wyoming_superwhisper.engines import registry
 from wyoming_superwhisper.engines.base import Engine, Priority
 from wyoming_superwhisper.errors import Internal, ModelError, OutOfMemory, SuperwhisperError
@@ -313,14 +313,8 @@ def _ignore_signals() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """On Linux, have the kernel kill this process when the front ends: also in a native call that holds the GIL."""
-    if not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    pr_set_pdeathsig = 1
-    ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
-    if parent and os.getppid() != parent:  # it ended before the kernel was asked
+    """End when the front does: also in a native call that holds the GIL."""
+    if not lifeline.end_with(parent, signal.SIGKILL):
         _leave(0)
 
 
