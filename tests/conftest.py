@@ -67,13 +67,18 @@ def free_port() -> int:
         return port
 
 
-def start_server(log: Path, *options: str, settings: str = "demo") -> RunningServer:
-    """Start a server on a free port of loopback and wait until it listens; its models may still be loading."""
+def start_server(log: Path, *options: str, settings: str = "demo", files: int = 0) -> RunningServer:
+    """Start a server on a free port of loopback and wait until it listens; its models may still be loading.
+
+    `files`: how many files it may open at most; 0: as many as these tests.
+    """
     port = free_port()
     command = [
         sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", settings, "--no-zeroconf",
         "--uri", f"tcp://127.0.0.1:{port}", *options,
     ]  # fmt: skip
+    if files:
+        command = ["sh", "-c", f'ulimit -n {files} && exec "$@"', "sh", *command]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
     server = RunningServer("127.0.0.1", port, process, log)

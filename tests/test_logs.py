@@ -49,3 +49,17 @@ def test_standard_output_stays_clean(capsys: pytest.CaptureFixture[str]) -> None
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "x" in captured.err
+
+
+def test_lines_of_one_kind_are_throttled_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    throttled = logs.Throttled(logging.getLogger("test"), burst=2, period_s=60, clock=lambda: now[0])
+    with caplog.at_level(logging.INFO):
+        for _ in range(5):
+            throttled.log(logging.INFO, "refused", "refused %s", "you")
+        throttled.log(logging.INFO, "other", "another kind")
+        now[0] = 61.0
+        throttled.log(logging.INFO, "refused", "refused %s", "you")
+    assert caplog.messages == [
+        "refused you", "refused you", "another kind", "3 more lines like the next one were left out", "refused you",
+    ]  # fmt: skip

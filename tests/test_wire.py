@@ -9,6 +9,7 @@ import json
 import random
 import socket
 import struct
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -425,6 +426,32 @@ async def test_a_whole_event_must_come_in_time_from_its_first_byte() -> None:
     assert caught.value.framing_lost
 
 
+async def test_time_in_which_this_process_stood_still_is_not_the_peers() -> None:
+    reader = reader_of(FOLLOWING[:5], event_s=0.2)
+    waiting = asyncio.create_task(reader.read())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    time.sleep(0.2 + wire.LATE_S)  # noqa: ASYNC251  # the loop stands still, as after SIGSTOP
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    reader.stream.feed_data(FOLLOWING[5:])
+    assert await waiting is not None
+    reader.stream.feed_data(FOLLOWING[:5])
+    with pytest.raises(Timeout):  # it has its time once more, not for ever
+        await reader.read()
+
+
+async def test_a_reader_knows_how_much_an_event_was() -> None:
+    reader = reader_of(FOLLOWING)
+    await reader.read()
+    assert reader.event_bytes in (len(FOLLOWING), len(FOLLOWING) - 1)
+
+
+async def test_a_writer_knows_its_socket() -> None:
+    async with connected() as (_, writer, _):
+        assert writer.descriptor == writer.stream.get_extra_info("socket").fileno()
+
+
 async def test_other_tasks_run_between_events_that_are_there_already() -> None:
     reader = reader_of(FOLLOWING * 100)
     turns = 0
@@ -545,7 +572,7 @@ async def test_a_refused_peer_that_goes_on_sending_reads_the_error() -> None:
 
 
 async def test_a_refused_peer_is_not_listened_to_for_long() -> None:
-    async with refusing(Busy("Go."), linger_s=0.2) as address:
+    async with refusing(Busy("Go."), linger_s=0.2, most_s=0.5) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b'{"type": "t", "payload_length": 1000000000000}\n')
         async with asyncio.timeout(5):
@@ -554,6 +581,20 @@ async def test_a_refused_peer_is_not_listened_to_for_long() -> None:
                     writer.write(bytes(10_000))
                     await writer.drain()
                     await asyncio.sleep(0.01)
+        writer.close()
+
+
+async def test_a_refused_peer_may_send_to_its_end_as_long_as_it_is_not_silent() -> None:
+    async with refusing(Busy("Later."), linger_s=0.2, most_s=5.0) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(b'{"type": "t", "payload_length": 1000000000000}\n')
+        for _ in range(8):  # longer than the pause that is allowed, none of them as long
+            await asyncio.sleep(0.1)
+            writer.write(bytes(100))
+            await writer.drain()
+        assert (await async_read_event(reader)).type == "error"
+        assert await reader.read() == b""
+        assert reader.exception() is None
         writer.close()
 
 

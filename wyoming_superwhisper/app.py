@@ -35,6 +35,7 @@ from wyoming_superwhisper.engines.wake_word import choose_words
 from wyoming_superwhisper.errors import SettingsError, Stopping, SuperwhisperError
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.language import guess_language
+from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.models.store import ModelStore
 from wyoming_superwhisper.models.voices import read_voices
 from wyoming_superwhisper.pipeline.services import Services
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from wyoming_superwhisper.discovery import Advertisement
 
 logger = logging.getLogger(__name__)
+_faults = Throttled(logger)
 
 
 def run(settings: Settings) -> int:
@@ -72,12 +74,18 @@ async def local_server(settings: Settings, engines: Collection[str] = ENGINES) -
 
 async def _serve(settings: Settings) -> int:
     stop, hurry = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(_log_fault)
     _listen_to_signals(stop, hurry)
     async with AsyncExitStack() as stack:
         server = await _start(settings, stack, hurry)
         await _first(stop, server.ended)
         logger.info("stopping")
     return 0
+
+
+def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for what nobody took care of; asyncio itself would write a traceback each time, however often."""
+    _faults.log(logging.ERROR, str(context["message"]), "%s: %r", context["message"], context.get("exception"))
 
 
 def _listen_to_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
@@ -143,9 +151,7 @@ class _Plan:
 
 
 def _check_promises(settings: Settings) -> None:
-    """Say which settings have no effect in this version. Raises `SettingsError` where that would be unsafe."""
-    if settings.server.tls.certificate or settings.server.tls.client_ca:
-        raise SettingsError("server.tls: this version can't encrypt yet; leave it empty, or put a VPN in between.")
+    """Say which settings have no effect in this version."""
     idle = {
         "metrics.listen": settings.metrics.listen != "off",
         "satellites": settings.satellites,

@@ -7,6 +7,7 @@ it hears anything.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import struct
 import wave
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 RATES_HZ = (8_000, 48_000)
 """Lowest and highest sample rate that is accepted."""
+
+LONGEST_PIECE_S = 5.0
+"""Audio that is converted in one go beside the loop; what is longer goes in pieces, so that others get a turn."""
 
 _WAVE_PCM = 1
 _WAVE_EXTENSIBLE = 0xFFFE
@@ -91,6 +95,15 @@ class PcmConverter:
             return audio
         samples = _mix(_decode(audio, self.source), self.target.channels)
         return _encode(self._resample(samples, last=False), self.target.width)
+
+    async def feed_aside(self, audio: bytes) -> bytes:
+        """As `feed`, in a thread where there is anything to convert: nobody else waits for it. One call at a time."""
+        if self.source == self.target:
+            return self.feed(audio)
+        self.source.frames(audio)  # parts of frames are refused before anything is converted
+        step = self.source.bytes_of(LONGEST_PIECE_S)
+        pieces = [audio[at : at + step] for at in range(0, len(audio), step)]
+        return b"".join([await asyncio.to_thread(self.feed, piece) for piece in pieces])
 
     def finish(self) -> bytes:
         """The rest, once the stream has ended. Idempotent."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from wyoming.event import Event
 
-from wyoming_superwhisper.errors import BadEvent, Internal, NotSupported, Stopping, SuperwhisperError
+from wyoming_superwhisper.errors import BadEvent, Busy, Internal, NotSupported, Stopping, SuperwhisperError
 from wyoming_superwhisper.handlers.asr import AsrHandler
 from wyoming_superwhisper.handlers.audio import AudioHandler
 from wyoming_superwhisper.handlers.base import EventMethod, Handler, Session
@@ -25,10 +25,14 @@ from wyoming_superwhisper.handlers.describe import DescribeHandler
 from wyoming_superwhisper.handlers.run_pipeline import RunPipelineHandler
 from wyoming_superwhisper.handlers.tts import TtsHandler
 from wyoming_superwhisper.handlers.wake import WakeHandler
+from wyoming_superwhisper.hang_ups import HangUps
+from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.pipeline.services import Services
-from wyoming_superwhisper.wire import EventReader, EventWriter, error_event, refuse
+from wyoming_superwhisper.wire import LINGER_MOST_S, LINGER_S, EventReader, EventWriter, error_event, refuse
 
 logger = logging.getLogger(__name__)
+_refusals = Throttled(logger)
+"""A client that does nothing but wrong must not fill the disk."""
 
 HALF_CLOSE_GRACE_S = 0.5
 """After a client has stopped sending, how long work for it goes on: a client that only closed its sending side
@@ -55,10 +59,19 @@ class Connection:
     """A client from its first byte to its last. `run` once; `stop` from outside."""
 
     def __init__(
-        self, reader: EventReader, writer: EventWriter, services: Services, peer: str, *, patient: bool = False
+        self,
+        reader: EventReader,
+        writer: EventWriter,
+        services: Services,
+        peer: str,
+        *,
+        patient: bool = False,
+        hang_ups: HangUps | None = None,
     ) -> None:
-        """`patient`: after the end of input, all that was asked is answered first (a pipe rather than a client)."""
+        """`patient`: after the end of input, all that was asked is answered first (a pipe rather than a client), and
+        it may be idle for ever. `hang_ups`: notices a client that leaves while its queue is full."""
         self.peer = peer
+        self._hang_ups = hang_ups
         self._reader = reader
         self._writer = writer
         self._patient = patient
@@ -68,12 +81,15 @@ class Connection:
         self._end: asyncio.Future[SuperwhisperError | None] = asyncio.get_running_loop().create_future()
         self._handling = False
         self._stopping = False
+        self._limits = services.settings.limits
+        self._idle_timer: asyncio.TimerHandle | None = None
         self.last_event_s = asyncio.get_running_loop().time()
+        """When something last came from the client or was sent to it."""
         self._session = Session(
             peer=peer,
             services=services,
-            write=writer.write,
-            write_encoded=writer.write_bytes,
+            write=self._write,
+            write_encoded=self._write_encoded,
             spawn=self._spawn_request,
         )
         self._immediate = DescribeHandler(self._session)
@@ -82,10 +98,19 @@ class Connection:
 
     @property
     def busy(self) -> bool:
-        """Whether an utterance is open or a request is at work."""
-        session = self._session
-        waiting = session.consumer is not None or session.turn is not None
-        return self._handling or waiting or bool(self._requests) or bool(self._queue)
+        """Whether a request is at work, or audio is coming for one: then nothing may end this connection."""
+        waiting = self._session.consumer is not None or self._session.turn is not None
+        return self._working or (waiting and self._silent_s < self._limits.event_s)
+
+    @property
+    def _working(self) -> bool:
+        """Whether a request is at work. One that only waits for its client (text that never comes) counts a while."""
+        waits_s = 2 * self._limits.job_s
+        return self._handling or bool(self._queue) or (bool(self._requests) and self._silent_s < waits_s)
+
+    @property
+    def _silent_s(self) -> float:
+        return asyncio.get_running_loop().time() - self.last_event_s
 
     @property
     def must_finish(self) -> bool:
@@ -103,10 +128,14 @@ class Connection:
         """Serve until the client leaves, the framing is lost, or `stop`."""
         self._spawn(self._read(), "read")
         self._spawn(self._work(), "work")
+        if not self._patient:
+            self._watch_idleness()
         error: SuperwhisperError | None = None
         try:
             error = await self._end
         finally:
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
             await self._cancel_tasks()
             await self._close_handlers()
             await self._close_writer(error)
@@ -119,13 +148,18 @@ class Connection:
         elif now:
             self._finish(Stopping("The server is stopping."))
 
+    def evict(self) -> None:
+        """Make room for another client. Only for a connection that is not `busy`."""
+        waiting = self._session.consumer is not None or self._session.turn is not None or bool(self._requests)
+        self._finish(Busy("The server has too many connections, and this one was silent.") if waiting else None)
+
     async def _read(self) -> None:
         try:
             while (event := await self._read_event()) is not None:
                 if event.type in self._immediate.events:
                     await self._handle(event, self._immediate.events[event.type])
                 else:
-                    await self._queue.put(event, self._reader.event_bytes)
+                    await self._enqueue(event)
         except ConnectionError as error:
             logger.debug("[%s] connection lost: %s", self.peer, error)
             self._finish(None)
@@ -135,6 +169,41 @@ class Connection:
             await asyncio.sleep(HALF_CLOSE_GRACE_S)
             self._finish(None)
 
+    async def _enqueue(self, event: Event) -> None:
+        """Put an event into the queue. While there is no room for it, a client that leaves is noticed all the same."""
+        size = self._reader.event_bytes
+        if self._queue.has_room or self._hang_ups is None:
+            await self._queue.put(event, size)
+            return
+        grace: list[asyncio.TimerHandle] = []
+        later = asyncio.get_running_loop().call_later
+        with self._hang_ups.watching(
+            self._writer.descriptor, lambda: grace.append(later(HALF_CLOSE_GRACE_S, self._finish, None))
+        ):
+            try:
+                await self._queue.put(event, size)
+            finally:
+                for timer in grace:  # answers still get out: it only closed its sending side
+                    timer.cancel()
+
+    def _watch_idleness(self) -> None:
+        """End the connection once it has been idle for `limits.idle_s`; look again when that may be."""
+        idle_s = 0.0 if self._working else self._silent_s
+        if idle_s >= self._limits.idle_s:
+            logger.debug("[%s] idle for %g seconds: closed", self.peer, self._limits.idle_s)
+            self._finish(None)
+        else:
+            again_s = self._limits.idle_s - idle_s
+            self._idle_timer = asyncio.get_running_loop().call_later(again_s, self._watch_idleness)
+
+    async def _write(self, event: Event) -> None:
+        await self._writer.write(event)
+        self.last_event_s = asyncio.get_running_loop().time()
+
+    async def _write_encoded(self, *parts: bytes) -> None:
+        await self._writer.write_bytes(*parts)
+        self.last_event_s = asyncio.get_running_loop().time()
+
     async def _read_event(self) -> Event | None:
         """The next event that is one; what is framed but wrong gets its `error` and is skipped."""
         while True:
@@ -143,7 +212,7 @@ class Connection:
                 self.last_event_s = asyncio.get_running_loop().time()
                 return event
             except SuperwhisperError as error:
-                logger.info("[%s] %s: %s", self.peer, error.code, error)
+                _refusals.log(logging.INFO, error.code, "[%s] %s: %s", self.peer, error.code, error)
                 if error.framing_lost:
                     self._finish(error)
                     await asyncio.Event().wait()  # until cancelled by the end
@@ -155,6 +224,7 @@ class Connection:
             self._handling = True
             await self._handle(event, method or self._unknown)
             self._handling = False
+            self.last_event_s = asyncio.get_running_loop().time()
             if self._stopping and not self.must_finish:
                 break
         if self._session.turn is not None:
@@ -174,7 +244,7 @@ class Connection:
             await self._failed(Internal("The server failed at this request; its log says more."))
 
     async def _failed(self, error: SuperwhisperError) -> None:
-        logger.info("[%s] %s: %s", self.peer, error.code, error)
+        _refusals.log(logging.INFO, error.code, "[%s] %s: %s", self.peer, error.code, error)
         if error.code in _KEEPS_OPEN or (self._session.keep_open and error.code != "stopping"):
             await self._tell(error)
         else:
@@ -240,7 +310,8 @@ class Connection:
 
     async def _close_writer(self, error: SuperwhisperError | None) -> None:
         if error is not None:
-            await refuse(self._reader.stream, self._writer, error)
+            most_s = LINGER_S if isinstance(error, Stopping) else LINGER_MOST_S
+            await refuse(self._reader.stream, self._writer, error, most_s=most_s)
         else:
             await self._writer.close()
 
@@ -276,7 +347,7 @@ class EventQueue:
     async def put(self, event: Event, size: int) -> None:
         """Add an event that came in so many bytes; waits while the queue is full."""
         async with self._changed:
-            await self._changed.wait_for(self._has_room)
+            await self._changed.wait_for(lambda: self.has_room)
             self._events.append((event, size))
             self._bytes += size
             self._changed.notify_all()
@@ -298,5 +369,7 @@ class EventQueue:
             self._closed = True
             self._changed.notify_all()
 
-    def _has_room(self) -> bool:
+    @property
+    def has_room(self) -> bool:
+        """Whether an event can be added without waiting."""
         return not self._events or (len(self._events) < self._most_events and self._bytes < self._most_bytes)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TextIO
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
 
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -21,6 +23,34 @@ def configure(level: str = "info", format: str = "text", stream: TextIO | None =
     for name in _NOISY:
         logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
     logging.captureWarnings(True)
+
+
+class Throttled:
+    """Lets so many lines of one kind through in a time; the first one after it says how many were left out."""
+
+    def __init__(
+        self,
+        logger: logging.Logger,
+        burst: int = 20,
+        period_s: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._logger = logger
+        self._burst = burst
+        self._period_s = period_s
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}  # when the period began, lines since
+
+    def log(self, level: int, kind: str, message: str, *arguments: Any) -> None:
+        """Log a line, as `Logger.log`, or only at debug level where there were too many of its kind."""
+        now = self._clock()
+        began, count = self._kinds.get(kind, (now, 0))
+        if now - began >= self._period_s:
+            if count > self._burst:
+                self._logger.log(level, "%d more lines like the next one were left out", count - self._burst)
+            began, count = now, 0
+        self._kinds[kind] = (began, count + 1)
+        self._logger.log(level if count < self._burst else logging.DEBUG, message, *arguments)
 
 
 class JsonFormatter(logging.Formatter):

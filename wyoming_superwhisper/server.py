@@ -10,31 +10,51 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import stat
+import struct
 import sys
 import threading
-from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
-from wyoming_superwhisper.access import AllowList
+from wyoming_superwhisper.access import AllowList, is_loopback, server_tls
 from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings
 from wyoming_superwhisper.connection import Connection
 from wyoming_superwhisper.errors import Busy, SettingsError
+from wyoming_superwhisper.hang_ups import HangUps
+from wyoming_superwhisper.listener import Listener, remove_socket
+from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.pipeline.services import Services
-from wyoming_superwhisper.wire import EventReader, EventWriter, Limits, refuse
+from wyoming_superwhisper.wire import LINGER_S, EventReader, EventWriter, Limits, refuse
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PORT = 10300
 SPARE_FILES = 64
 """Open files kept free for everything that is no client's connection."""
-BACKLOG = 128
+MOST_REFUSED = 16
+"""Peers that are told at the same time that there is no room; more are cut off without a word."""
 END_S = 3.0
 """Time for the last connections to be told that the server stops."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A peer that vanished is noticed after two minutes at the latest, also while nothing is sent."""
+
+
+@dataclass(eq=False, slots=True)
+class _Client:
+    """A peer that was let in."""
+
+    address: str
+    peer: str
+    connection: Connection | None = None
+    """None: still shaking hands."""
+
+    @property
+    def ending(self) -> bool:
+        return self.connection is not None and self.connection.ending
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +87,21 @@ class Server:
     """The listener and its open connections."""
 
     def __init__(self, settings: ServerSettings, limits: LimitSettings, services: Services) -> None:
-        """Raises `SettingsError` for a wrong URI or allow-list."""
+        """Raises `SettingsError` for a wrong URI, allow-list or certificate."""
         self.address = parse_uri(settings.uri)
         self._allow = AllowList(settings.allow)
+        self._tls = server_tls(settings.tls) if self.address.scheme == "tcp" else None
+        self._plain = AllowList(settings.tls.plain)
         self._limits = limits
         self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
         self._services = services
-        self._listener: asyncio.Server | None = None
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._per_address: Counter[str] = Counter()
-        self._most_connections = min(limits.connections, _file_limit() - SPARE_FILES)
+        self._listener = Listener(self._accepted, self._make_room)
+        self._hang_ups = HangUps()
+        self._clients: dict[_Client, asyncio.Task[None]] = {}
+        self._refused: set[asyncio.Task[None]] = set()  # on their way out, with an error
+        self._throttled = Throttled(logger)
+        self._most_connections = _most_connections(limits.connections)
+        self._stopping = False
         self._stdio: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)  # of clients that have no address
         self.ended: asyncio.Event = asyncio.Event()
@@ -86,9 +111,9 @@ class Server:
         """Listen. Raises `SettingsError` for a port in use or an address that isn't ours."""
         try:
             if self.address.scheme == "tcp":
-                await self._listen_tcp()
+                await self._listener.listen_tcp(self.address.host, self.address.port)
             elif self.address.scheme == "unix":
-                await self._listen_unix()
+                await self._listener.listen_unix(self.address.path)
             else:
                 self._stdio = asyncio.create_task(self._serve_stdio(), name="stdio")
         except OSError as error:
@@ -96,91 +121,131 @@ class Server:
 
     async def stop(self, grace_s: float, hurry: asyncio.Event) -> None:
         """Stop listening; let busy connections finish for `grace_s`, or until `hurry`; tell the rest `stopping`."""
-        if self._listener is not None:
-            self._listener.close()
+        self._listener.close()
         if self.address.scheme == "unix":
-            _remove_socket(self.address.path)
-        for connection in list(self._connections):
-            connection.stop(now=hurry.is_set())
+            remove_socket(self.address.path)
+        self._stop_connections(now=hurry.is_set())
         await self._wait_for_connections(grace_s, hurry)
-        for connection in list(self._connections):
-            connection.stop(now=True)
+        self._stop_connections(now=True)
         await self._wait_for_connections(END_S)
         if self._stdio is not None:
             self._stdio.cancel()
+        self._hang_ups.close()
 
     @property
     def uri(self) -> str:
         """Where it listens, with the port that was chosen for 0."""
         if self.address.scheme != "tcp":
             return self._services.settings.server.uri
-        return f"tcp://{self.address.host}:{self.port}"
+        return f"{'tcp' if self._tls is None else 'tls'}://{self.address.host}:{self.port}"
 
     @property
     def port(self) -> int:
         """The TCP port that is listened on; 0 where there is none."""
-        if self._listener is None or self.address.scheme != "tcp":
-            return 0
-        port: int = self._listener.sockets[0].getsockname()[1]
-        return port
+        return self._listener.port
 
-    async def _listen_tcp(self) -> None:
-        hosts = None if self.address.host in ("", "*") else self.address.host
-        self._listener = await asyncio.start_server(
-            self._accept, hosts, self.address.port, backlog=BACKLOG, limit=self._limits.header_bytes
-        )
+    @property
+    def connections(self) -> int:
+        """Clients that are connected."""
+        return len(self._clients)
 
-    async def _listen_unix(self) -> None:
-        if not _remove_socket(self.address.path):  # asyncio would take it from under the other server
-            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-        self._listener = await asyncio.start_unix_server(
-            self._accept, self.address.path, backlog=BACKLOG, limit=self._limits.header_bytes
-        )
+    # --- accepting
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address, peer = self._peer(writer)
-        event_writer = EventWriter(writer, write_s=self._limits.write_s)
+    def _accepted(self, accepted: socket.socket, name: Any) -> None:
+        """Look at who calls, before anything is read or written: a stranger gets nothing at all."""
+        address, peer = self._peer(name)
         if address and not self._allow.allows(address):
-            logger.warning("[%s] refused: its network is not in server.allow", peer)
-            writer.transport.abort()
-            return
-        if self._is_full(address):
-            logger.warning("[%s] refused: too many connections", peer)
-            await refuse(reader, event_writer, Busy("The server has too many connections; try again later."))
-            return
-        _keep_alive(writer)
-        event_reader = EventReader(reader, self._wire_limits, event_s=self._limits.event_s)
-        connection = Connection(event_reader, event_writer, self._services, peer)
-        await self._run(connection, address)
+            self._log("stranger", "[%s] refused: its network is not in server.allow", peer)
+            _reset(accepted)
+        elif self._has_room_for(address):
+            client = _Client(address, peer)
+            task = asyncio.create_task(self._serve(client, accepted), name=f"client {peer}")
+            self._clients[client] = task
+            task.add_done_callback(lambda task: self._ended(client, task))
+        else:
+            self._log("full", "[%s] refused: too many connections", peer)
+            self._turn_away(accepted)
 
-    async def _run(self, connection: Connection, address: str) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[connection] = task
-        self._per_address[address] += 1
-        logger.debug("[%s] connected", connection.peer)
+    def _has_room_for(self, address: str) -> bool:
+        """Whether there is a place, made by ending the connection that has been idle longest where that helps."""
+        if not is_loopback(address):
+            theirs = [client for client in self._clients if client.address == address]
+            if len(theirs) >= self._limits.connections_per_address and not _evict_idle(theirs):
+                return False
+        ending = sum(client.ending for client in self._clients)
+        if len(self._clients) - ending < self._most_connections:
+            return len(self._clients) < self._most_connections + SPARE_FILES // 4
+        return _evict_idle(self._clients)
+
+    def _make_room(self) -> None:
+        _evict_idle(self._clients)
+
+    def _turn_away(self, accepted: socket.socket) -> None:
+        """Say why, to a few at a time: more would cost the very files that there are too few of."""
+        if len(self._refused) >= MOST_REFUSED or self._tls is not None:
+            _reset(accepted)
+            return
+        task = asyncio.create_task(self._refuse(accepted), name="refuse")
+        self._refused.add(task)
+        task.add_done_callback(self._refused.discard)
+
+    async def _refuse(self, accepted: socket.socket) -> None:
+        reader, writer = await self._streams(accepted, None)
+        await refuse(reader, writer, Busy("The server has too many connections; try again later."), most_s=LINGER_S)
+
+    async def _serve(self, client: _Client, accepted: socket.socket) -> None:
         try:
-            await connection.run()
-        finally:
-            del self._connections[connection]
-            self._per_address[address] -= 1
-            if not self._per_address[address]:
-                del self._per_address[address]
-            logger.debug("[%s] disconnected", connection.peer)
+            _keep_alive(accepted, self._limits.write_s)
+            reader, writer = await self._streams(accepted, self._tls_for(client.address))
+        except (OSError, ssl.SSLError) as error:
+            self._throttled.log(logging.INFO, "tls", "[%s] refused: %s", client.peer, _why(error))
+            accepted.close()
+            return
+        event_reader = EventReader(reader, self._wire_limits, event_s=self._limits.event_s)
+        await self._run(client, Connection(event_reader, writer, self._services, client.peer, hang_ups=self._hang_ups))
 
-    def _is_full(self, address: str) -> bool:
-        if len(self._connections) >= self._most_connections and not self._evict_idle():
-            return True
-        loopback = not address or address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
-        return not loopback and self._per_address[address] >= self._limits.connections_per_address
+    def _tls_for(self, address: str) -> ssl.SSLContext | None:
+        """Encryption for this peer; none for the networks that are named as unable to do it."""
+        return None if self._tls is None or self._plain.allows(address) else self._tls
 
-    def _evict_idle(self) -> bool:
-        """End the connection that has been idle longest; one with work in flight never."""
-        idle = [connection for connection in self._connections if not (connection.busy or connection.ending)]
-        if not idle:
-            return False
-        min(idle, key=lambda connection: connection.last_event_s).stop(now=True)
-        return True
+    async def _streams(
+        self, accepted: socket.socket, tls: ssl.SSLContext | None
+    ) -> tuple[asyncio.StreamReader, EventWriter]:
+        """Raises OSError (`ssl.SSLError` too) where the peer is gone or its handshake fails."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=self._limits.header_bytes)
+        protocol = asyncio.StreamReaderProtocol(reader)
+        handshake_s = None if tls is None else self._limits.event_s
+        transport, _ = await loop.connect_accepted_socket(
+            lambda: protocol, accepted, ssl=tls, ssl_handshake_timeout=handshake_s
+        )
+        return reader, EventWriter(
+            asyncio.StreamWriter(transport, protocol, reader, loop), write_s=self._limits.write_s
+        )
+
+    async def _run(self, client: _Client, connection: Connection) -> None:
+        client.connection = connection
+        if self._stopping:
+            connection.stop(now=True)
+        logger.debug("[%s] connected", client.peer)
+        await connection.run()
+        logger.debug("[%s] disconnected", client.peer)
+
+    def _ended(self, client: _Client, task: asyncio.Task[None]) -> None:
+        del self._clients[client]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("[%s] connection failed", client.peer, exc_info=error)
+
+    def _stop_connections(self, *, now: bool) -> None:
+        self._stopping = True
+        for client, task in list(self._clients.items()):
+            if client.connection is None:
+                task.cancel()  # still shaking hands
+            else:
+                client.connection.stop(now=now)
+
+    def _log(self, kind: str, message: str, peer: str) -> None:
+        self._throttled.log(logging.WARNING, kind, message, peer)
 
     async def _serve_stdio(self) -> None:
         try:
@@ -209,24 +274,32 @@ class Server:
             "stdio",
             patient=True,
         )
-        await self._run(connection, "")
+        client = _Client("", "stdio")
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[client] = task
+        try:
+            await self._run(client, connection)
+        finally:
+            del self._clients[client]
         if written is not None:
             await asyncio.to_thread(written.join, END_S)
 
     async def _wait_for_connections(self, timeout_s: float, hurry: asyncio.Event | None = None) -> None:
-        if not self._connections:
+        tasks = (*self._clients.values(), *self._refused)
+        if not tasks:
             return
-        ended = asyncio.gather(*self._connections.values(), return_exceptions=True)
+        ended = asyncio.gather(*tasks, return_exceptions=True)
         hurried = asyncio.create_task(hurry.wait() if hurry else asyncio.sleep(timeout_s), name="hurry")
         try:
             await asyncio.wait((ended, hurried), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             hurried.cancel()
 
-    def _peer(self, writer: asyncio.StreamWriter) -> tuple[str, str]:
+    def _peer(self, name: Any) -> tuple[str, str]:
         if self.address.scheme == "unix":
             return "", f"unix:{next(self._numbers)}"
-        host, port = (writer.get_extra_info("peername") or ("", 0))[:2]
+        host, port = name[:2]
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _why_not(self, error: OSError) -> str:
@@ -283,33 +356,50 @@ def _pump(source: BinaryIO, sink: BinaryIO) -> threading.Thread:
     return thread
 
 
-def _keep_alive(writer: asyncio.StreamWriter) -> None:
-    connection = writer.get_extra_info("socket")
+def _evict_idle(clients: Iterable[_Client]) -> bool:
+    """End the connection that has been idle longest; one with work in flight never. Whether there was one."""
+    connections = [client.connection for client in clients]
+    idle = [one for one in connections if one is not None and not (one.busy or one.ending)]
+    if not idle:
+        return False
+    min(idle, key=lambda connection: connection.last_event_s).evict()
+    return True
+
+
+def _keep_alive(connection: socket.socket, write_s: float) -> None:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    for name, value in _KEEP_ALIVE.items():
+    # A peer that takes nothing is cut in the kernel too, where what waits is less than a write of ours.
+    options = {**_KEEP_ALIVE, "TCP_USER_TIMEOUT": int(write_s * 1000)}
+    for name, value in options.items():
         if hasattr(socket, name):  # not on every system
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _remove_socket(path: str) -> bool:
-    """Remove a socket file that nobody listens on any more; whether the place is free."""
-    try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
-    except FileNotFoundError:
-        return True
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(path)
-        except OSError:
-            os.unlink(path)
-            return True
-    return False
+def _reset(accepted: socket.socket) -> None:
+    """Close such that nothing is sent and nothing of it stays in the kernel."""
+    with contextlib.suppress(OSError):
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    accepted.close()
 
 
-def _file_limit() -> int:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
+def _why(error: OSError) -> str:
+    return getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
+
+
+def _most_connections(wanted: int) -> int:
+    """As many connections as the limit of open files allows, once that is as high as we may set it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(ValueError, OSError):  # macOS has a second limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            soft = raised
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return wanted
+    most = max(soft - SPARE_FILES, soft // 3)
+    logger.warning("limits.connections is %d, but only %d files may be open: %d are served", wanted, soft, most)
+    return most

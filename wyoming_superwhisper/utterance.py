@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from wyoming_superwhisper import errors
-from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat
+from wyoming_superwhisper.audio import LONGEST_PIECE_S, SPEECH, AudioConverter, AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio, final_audio_samples, has_voice
 from wyoming_superwhisper.engines.base import FRAME_SAMPLES, VoiceState, VoiceStream
 
@@ -15,9 +15,6 @@ logger = logging.getLogger(__name__)
 _FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
 _LARGEST_FEED_BYTES = 32 * _FRAME_BYTES
 """A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
-
-_LARGEST_CONVERSION_S = 5.0
-"""Audio that is converted without letting anybody else have a turn."""
 
 _NO_VOICE_YET = VoiceState(samples=0, voiced_start=None, voiced_end=0, speaking=False)
 
@@ -62,9 +59,9 @@ class Utterance:
 
         Raises `BadFormat` for parts of frames, `TooLong` over the limit; what was over it is not kept.
         """
-        step = self._format.bytes_of(_LARGEST_CONVERSION_S)
+        step = self._format.bytes_of(LONGEST_PIECE_S)
         for at in range(0, len(payload), step):
-            self._keep(self._converter.feed(payload[at : at + step]))
+            self._keep(await self._converter.feed_aside(payload[at : at + step]))
             await self._listen()
             if len(payload) > step:
                 await asyncio.sleep(0)  # a file sent at once must not hold up everybody else

@@ -28,7 +28,11 @@ from wyoming_superwhisper.errors import BadData, BadEvent, BadJson, Superwhisper
 CHUNK_BYTES = 65_536
 """Bytes taken from a stream in one step; with it a parser never holds more than one event and this."""
 LINGER_S = 1.5
-"""How long a refused peer is still listened to, so that a reset does not overtake the error it is sent."""
+"""How long a refused peer may be silent before it is cut: while it sends, a reset would overtake the error."""
+LINGER_MOST_S = 15.0
+"""How long a refused peer that goes on sending is listened to at most."""
+LATE_S = 1.0
+"""A time limit noticed this late says that this process stood still, and nothing of the peer."""
 CLOSE_S = 2.0
 """How long a closing connection may take to send its last bytes."""
 JOIN_BYTES = 16_384
@@ -139,6 +143,7 @@ class EventReader:
         self.stream = stream
         self._parser = EventParser(limits)
         self._event_s = event_s
+        self._deadline: float | None = None
 
     @property
     def event_bytes(self) -> int:
@@ -153,11 +158,11 @@ class EventReader:
         before each event, whatever is in the buffer, so that a peer that sends many at once starves nobody.
         """
         await asyncio.sleep(0)
-        deadline: float | None = None
+        self._deadline = None
         while (event := self._parser.next_event()) is None:
-            if deadline is None and self._event_s is not None and self._parser.mid_event:
-                deadline = asyncio.get_running_loop().time() + self._event_s
-            chunk = await self._read_chunk(deadline)
+            if self._deadline is None and self._event_s is not None and self._parser.mid_event:
+                self._deadline = asyncio.get_running_loop().time() + self._event_s
+            chunk = await self._read_chunk()
             if chunk:
                 self._parser.feed(chunk)
             elif self._parser.mid_event:
@@ -166,14 +171,24 @@ class EventReader:
                 return None
         return event
 
-    async def _read_chunk(self, deadline: float | None) -> bytes:
-        try:
-            async with asyncio.timeout_at(deadline) as limit:
-                return await self.stream.read(CHUNK_BYTES)
-        except OSError as error:
-            if limit.expired():
-                _lose(Timeout(f"An event was not whole {self._event_s:g} seconds after its first byte."), error)
-            raise Disconnected(str(error)) from error
+    async def _read_chunk(self) -> bytes:
+        while True:
+            try:
+                async with asyncio.timeout_at(self._deadline) as limit:
+                    return await self.stream.read(CHUNK_BYTES)
+            except OSError as error:
+                if not limit.expired():
+                    raise Disconnected(str(error)) from error
+                self._check_deadline(error)
+
+    def _check_deadline(self, error: OSError) -> None:
+        """Give the peer its time again if it was this process that stood still (a laptop that slept, SIGSTOP)."""
+        assert self._deadline is not None
+        assert self._event_s is not None
+        now = asyncio.get_running_loop().time()
+        if now - self._deadline < LATE_S:
+            _lose(Timeout(f"An event was not whole {self._event_s:g} seconds after its first byte."), error)
+        self._deadline = now + self._event_s
 
 
 class EventWriter:
@@ -183,6 +198,12 @@ class EventWriter:
         """`write_s`: time without any progress after which the connection is aborted; None: no limit."""
         self.stream = stream
         self._write_s = write_s
+
+    @property
+    def descriptor(self) -> int:
+        """The file descriptor of the connection's socket; -1 where there is none."""
+        connection = self.stream.get_extra_info("socket")
+        return -1 if connection is None else int(connection.fileno())
 
     async def write(self, event: Event) -> None:
         """Send an event and wait until the peer has taken enough of what was sent.
@@ -242,20 +263,27 @@ class EventWriter:
 
 
 async def refuse(
-    reader: asyncio.StreamReader, writer: EventWriter, error: SuperwhisperError, *, linger_s: float = LINGER_S
+    reader: asyncio.StreamReader,
+    writer: EventWriter,
+    error: SuperwhisperError,
+    *,
+    linger_s: float = LINGER_S,
+    most_s: float = LINGER_MOST_S,
 ) -> None:
     """Tell the peer what is wrong and close, such that it can read it. Never raises for a peer that is gone.
 
-    The sending side is closed first and what the peer still sends is read and dropped for `linger_s` at most: bytes
-    that nobody read would make the kernel reset the connection, and the error would be lost with it.
+    The sending side is closed first, and what the peer still sends is read and dropped until it has been silent for
+    `linger_s`, for `most_s` at most: bytes that nobody read would make the kernel reset the connection, and the
+    error would be lost with it.
     """
     try:
-        async with asyncio.timeout(linger_s):
-            await writer.write(error_event(error))
-            if writer.stream.can_write_eof():
-                writer.stream.write_eof()
-            while await reader.read(CHUNK_BYTES):
-                pass
+        async with asyncio.timeout(most_s):
+            async with asyncio.timeout(linger_s) as silence:
+                await writer.write(error_event(error))
+                if writer.stream.can_write_eof():
+                    writer.stream.write_eof()
+                while await reader.read(CHUNK_BYTES):
+                    silence.reschedule(asyncio.get_running_loop().time() + linger_s)
     except (OSError, RuntimeError):
         pass  # gone, or lingered long enough (TimeoutError is an OSError)
     finally:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -24,8 +24,9 @@ from tests.fakes import (
 )
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.client import Connection as Client
-from wyoming_superwhisper.config.settings import AsrSettings, Settings
+from wyoming_superwhisper.config.settings import AsrSettings, LimitSettings, ServerSettings, Settings
 from wyoming_superwhisper.connection import EventQueue
+from wyoming_superwhisper.engines.base import LanguageModel
 from wyoming_superwhisper.errors import EngineLost, SettingsError
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.pipeline.services import Services
@@ -49,8 +50,17 @@ class Fakes:
 
 
 @asynccontextmanager
-async def serving(endpointing: Literal["client", "server"] = "client") -> AsyncIterator[Fakes]:
-    settings = Settings(asr=AsrSettings(endpointing=endpointing))
+async def serving(
+    endpointing: Literal["client", "server"] = "client",
+    limits: LimitSettings | None = None,
+    reply: LanguageModel | None = None,
+    **server_settings: Any,
+) -> AsyncIterator[Fakes]:
+    settings = Settings(
+        asr=AsrSettings(endpointing=endpointing),
+        limits=limits or LimitSettings(),
+        server=ServerSettings(uri="tcp://127.0.0.1:0", **server_settings),
+    )
     home, news = Home(settings.home), TimerNews()
     timers = Timers(news.tell)
     recognizer, synthesizer, voices = FakeRecognizer("bonjour"), FakeSynthesizer(), FakeVoiceActivity()
@@ -65,11 +75,11 @@ async def serving(endpointing: Literal["client", "server"] = "client") -> AsyncI
         recognizer=recognizer,
         voice_activity=voices,
         wake_words=FakeWakeWords("okay_nabu"),
-        assistant=Assistant(FakeIntents(), FakeLanguageModel("Oui."), home, timers=timers),
+        assistant=Assistant(FakeIntents(), reply or FakeLanguageModel("Oui."), home, timers=timers),
         synthesizer=synthesizer,
         timer_news=news,
     )
-    server = Server(replace(settings.server, uri="tcp://127.0.0.1:0"), settings.limits, services)
+    server = Server(settings.server, settings.limits, services)
     await server.start()
     try:
         yield Fakes(recognizer, synthesizer, voices, timers, server)

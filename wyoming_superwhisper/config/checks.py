@@ -43,7 +43,7 @@ def zero_or_at_least(low: float) -> Mapping[str, Any]:
 
 
 def _is_listen_uri(value: str) -> bool:
-    return value == "stdio://" or _is_dial_uri(value)
+    return value == "stdio://" or (_is_dial_uri(value) and not value.startswith("tls:"))
 
 
 def _is_dial_uri(value: str) -> bool:
@@ -52,7 +52,7 @@ def _is_dial_uri(value: str) -> bool:
         port = parts.port
     except ValueError:
         return False
-    if parts.scheme == "tcp":
+    if parts.scheme in ("tcp", "tls"):
         return bool(parts.hostname) and port is not None and parts.path in ("", "/")
     return parts.scheme == "unix" and bool(parts.netloc + parts.path)
 
@@ -102,9 +102,13 @@ def _is_entity_id(value: str) -> bool:
     return bool(domain and dot and name)
 
 
+SERVICE_NAMES = ("asr", "tts", "intent", "handle", "wake", "run-pipeline")
+SERVICES = {
+    KEY: Check(f"one or more of {', '.join(SERVICE_NAMES)}", lambda values: values and set(values) <= {*SERVICE_NAMES})
+}
 LISTEN_URI = {KEY: Check("tcp://HOST:PORT, unix://PATH or stdio://", _is_listen_uri)}
-DIAL_URI_OR_AUTO = {KEY: Check("tcp://HOST:PORT, unix://PATH or auto", _is_dial_uri_or_auto)}
-DIAL_URIS = _each(Check("tcp://HOST:PORT or unix://PATH", _is_dial_uri))
+DIAL_URI_OR_AUTO = {KEY: Check("tcp://HOST:PORT, tls://HOST:PORT, unix://PATH or auto", _is_dial_uri_or_auto)}
+DIAL_URIS = _each(Check("tcp://HOST:PORT, tls://HOST:PORT or unix://PATH", _is_dial_uri))
 NETWORKS = _each(Check("a network as 192.168.1.0/24, or loopback, private, link-local or own-prefixes", _is_network))
 HOST_PORT_OR_OFF = {KEY: Check("HOST:PORT or off", _is_host_port_or_off)}
 HTTP_URL = {KEY: Check("http://HOST:PORT, https://HOST:PORT or nothing", _is_http_url)}

@@ -23,6 +23,8 @@ class TlsSettings:
     """PEM file with the private key."""
     client_ca: str = ""
     """PEM file with the authority that signs client certificates; set: clients must present one."""
+    plain: tuple[str, ...] = field(default=("loopback",), metadata=checks.NETWORKS)
+    """Networks that go on speaking plain TCP beside it: those of clients that can't encrypt, as Home Assistant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class ServerSettings:
         default=("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10"), metadata=checks.NETWORKS
     )
     """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes."""
+    services: tuple[str, ...] = field(default=checks.SERVICE_NAMES, metadata=checks.SERVICES)
+    """What is offered: recognition (asr), speech (tts), understanding by rules (intent) and by the language model
+    (handle), wake words, and whole turns (run-pipeline). What is left out is not loaded, and not-allowed."""
     tls: TlsSettings = field(default_factory=TlsSettings)
 
 

@@ -199,7 +199,7 @@ class Turn:
         """Whether the wake word has been said; what follows it is the utterance, this chunk included."""
         assert self._wake is not None
         assert self._converter is not None
-        detections = await self._wake.feed(self._converter.feed(audio))
+        detections = await self._wake.feed(await self._converter.feed_aside(audio))
         if not detections:
             return False
         first = detections[0]

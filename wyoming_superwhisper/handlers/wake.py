@@ -45,7 +45,7 @@ class WakeHandler:
 
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
         assert self._converter is not None  # AudioHandler begins before it feeds
-        await self._listen(self._converter.feed(audio))
+        await self._listen(await self._converter.feed_aside(audio))
 
     async def audio_stop(self) -> None:
         if self._converter is not None:
