@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any
@@ -27,7 +28,9 @@ from wyoming_superwhisper.handlers.tts import TtsHandler
 from wyoming_superwhisper.handlers.wake import WakeHandler
 from wyoming_superwhisper.hang_ups import HangUps
 from wyoming_superwhisper.logs import Throttled
+from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.traffic import Traffic
 from wyoming_superwhisper.wire import LINGER_MOST_S, LINGER_S, EventReader, EventWriter, error_event, refuse
 
 logger = logging.getLogger(__name__)
@@ -44,6 +47,9 @@ QUEUE_BYTES = 2 * 1_048_576
 
 _KEEPS_OPEN = frozenset({"bad-data", "bad-event", "bad-format", "bad-json", "not-supported"})
 """Errors after which the connection lives on: the event was understood to be wrong, nothing is awaited."""
+
+_INFO = Event("info")
+"""Stands for the one that was encoded once, for all clients."""
 
 _WYOMING_TYPES = frozenset((
     "info", "transcript-start", "transcript-chunk", "transcript-stop", "synthesize-stopped", "detection",
@@ -67,11 +73,14 @@ class Connection:
         *,
         patient: bool = False,
         hang_ups: HangUps | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         """`patient`: after the end of input, all that was asked is answered first (a pipe rather than a client), and
         it may be idle for ever. `hang_ups`: notices a client that leaves while its queue is full."""
         self.peer = peer
         self._hang_ups = hang_ups
+        self._traffic = Traffic(observer, peer)
+        writer.on_sent = self._traffic.sent
         self._reader = reader
         self._writer = writer
         self._patient = patient
@@ -91,6 +100,7 @@ class Connection:
             write=self._write,
             write_encoded=self._write_encoded,
             spawn=self._spawn_request,
+            end_of_speech=self._traffic.end_of_speech,
         )
         self._immediate = DescribeHandler(self._session)
         self._handlers = self._make_handlers()
@@ -138,6 +148,7 @@ class Connection:
                 self._idle_timer.cancel()
             await self._cancel_tasks()
             await self._close_handlers()
+            self._traffic.closed("" if error is None else error.code)
             await self._close_writer(error)
 
     def stop(self, *, now: bool) -> None:
@@ -157,7 +168,7 @@ class Connection:
         try:
             while (event := await self._read_event()) is not None:
                 if event.type in self._immediate.events:
-                    await self._handle(event, self._immediate.events[event.type])
+                    await self._handle(event, self._immediate.events[event.type], time.monotonic())
                 else:
                     await self._enqueue(event)
         except ConnectionError as error:
@@ -201,7 +212,7 @@ class Connection:
         self.last_event_s = asyncio.get_running_loop().time()
 
     async def _write_encoded(self, *parts: bytes) -> None:
-        await self._writer.write_bytes(*parts)
+        await self._writer.write_bytes(*parts, event=_INFO)
         self.last_event_s = asyncio.get_running_loop().time()
 
     async def _read_event(self) -> Event | None:
@@ -213,6 +224,7 @@ class Connection:
                 return event
             except SuperwhisperError as error:
                 _refusals.log(logging.INFO, error.code, "[%s] %s: %s", self.peer, error.code, error)
+                self._traffic.invalid(error.code)
                 if error.framing_lost:
                     self._finish(error)
                     await asyncio.Event().wait()  # until cancelled by the end
@@ -222,7 +234,7 @@ class Connection:
         while (event := await self._queue.get()) is not None:
             method = self._table.get(event.type)
             self._handling = True
-            await self._handle(event, method or self._unknown)
+            await self._handle(event, method or self._unknown, self._queue.read_at)
             self._handling = False
             self.last_event_s = asyncio.get_running_loop().time()
             if self._stopping and not self.must_finish:
@@ -231,16 +243,22 @@ class Connection:
             await self._session.turn.finished()
         self._finish(None)
 
-    async def _handle(self, event: Event, method: EventMethod) -> None:
+    async def _handle(self, event: Event, method: EventMethod, read_at: float) -> None:
+        wanted = event.type == "audio-start" or not self._session.discard_audio
+        in_turn = self._session.turn is not None
+        self._traffic.handling(event, read_at, in_turn=in_turn, audio_wanted=wanted)
         try:
             await method(event)
+            self._traffic.handled(event)
         except SuperwhisperError as error:
+            self._traffic.handled(event, error.code)
             await self._failed(error)
         except ConnectionError as error:
             logger.debug("[%s] left during '%s': %s", self.peer, event.type, error)
             self._finish(None)
         except Exception:  # the boundary of a request: whatever it was, the others must not notice
             logger.exception("[%s] '%s' failed", self.peer, event.type)
+            self._traffic.handled(event, Internal.code)
             await self._failed(Internal("The server failed at this request; its log says more."))
 
     async def _failed(self, error: SuperwhisperError) -> None:
@@ -288,11 +306,13 @@ class Connection:
         try:
             await coroutine
         except SuperwhisperError as error:
+            self._traffic.failed(error.code)
             await self._failed(error)
         except ConnectionError:
             self._finish(None)
         except Exception:  # the boundary of a connection: one that breaks takes no other with it
             logger.exception("[%s] connection failed", self.peer)
+            self._traffic.failed(Internal.code)
             self._finish(Internal("The server failed; its log says more."))
 
     async def _cancel_tasks(self) -> None:
@@ -336,8 +356,10 @@ class EventQueue:
     def __init__(self, most_events: int, most_bytes: int) -> None:
         self._most_events = most_events
         self._most_bytes = most_bytes
-        self._events: deque[tuple[Event, int]] = deque()
+        self._events: deque[tuple[Event, int, float]] = deque()
         self._bytes = 0
+        self.read_at = 0.0
+        """When the event that was taken last had been read from its client (monotonic)."""
         self._closed = False
         self._changed = asyncio.Condition()
 
@@ -346,9 +368,10 @@ class EventQueue:
 
     async def put(self, event: Event, size: int) -> None:
         """Add an event that came in so many bytes; waits while the queue is full."""
+        read_at = time.monotonic()
         async with self._changed:
             await self._changed.wait_for(lambda: self.has_room)
-            self._events.append((event, size))
+            self._events.append((event, size, read_at))
             self._bytes += size
             self._changed.notify_all()
 
@@ -358,7 +381,7 @@ class EventQueue:
             await self._changed.wait_for(lambda: self._events or self._closed)
             if not self._events:
                 return None
-            event, size = self._events.popleft()
+            event, size, self.read_at = self._events.popleft()
             self._bytes -= size
             self._changed.notify_all()
             return event

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, TextIO
 
-TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(turn_text)s%(message)s"
+
+turn: ContextVar[str] = ContextVar("turn", default="")
+"""Id of the turn that the running task or thread works on; every line that is logged meanwhile carries it."""
 
 _NOISY = ("zeroconf", "asyncio")
 """Libraries whose own INFO lines say nothing to the owner of a server."""
@@ -19,10 +24,29 @@ def configure(level: str = "info", format: str = "text", stream: TextIO | None =
     """Send the log to standard error (or `stream`), from this level on, as `text` or `json`."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT_FORMAT))
+    handler.addFilter(_add_turn)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _NOISY:
         logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
     logging.captureWarnings(True)
+
+
+def new_turn() -> str:
+    """An id for a turn."""
+    return secrets.token_hex(4)
+
+
+def begin_turn() -> str:
+    """A new id for what begins now, in this task and the tasks it starts."""
+    made = new_turn()
+    turn.set(made)
+    return made
+
+
+def _add_turn(record: logging.LogRecord) -> bool:
+    of_turn = turn.get()
+    record.__dict__.update(turn=of_turn, turn_text=f"({of_turn}) " if of_turn else "")
+    return True
 
 
 class Throttled:
@@ -54,7 +78,7 @@ class Throttled:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (seconds since 1970), level, logger, message."""
+    """One JSON object a line: time (seconds since 1970), level, logger, message, and the turn's id if any."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The line for a record; a traceback is part of its message."""
@@ -62,4 +86,6 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
         line = {"time": record.created, "level": record.levelname.lower(), "logger": record.name, "message": text}
+        if of_turn := getattr(record, "turn", ""):
+            line["turn"] = of_turn
         return json.dumps(line, ensure_ascii=False)

@@ -27,6 +27,7 @@ from wyoming_superwhisper.errors import Busy, SettingsError
 from wyoming_superwhisper.hang_ups import HangUps
 from wyoming_superwhisper.listener import Listener, remove_socket
 from wyoming_superwhisper.logs import Throttled
+from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.wire import LINGER_S, EventReader, EventWriter, Limits, refuse
 
@@ -86,7 +87,9 @@ def parse_uri(uri: str) -> Address:
 class Server:
     """The listener and its open connections."""
 
-    def __init__(self, settings: ServerSettings, limits: LimitSettings, services: Services) -> None:
+    def __init__(
+        self, settings: ServerSettings, limits: LimitSettings, services: Services, observer: Observer = NOBODY
+    ) -> None:
         """Raises `SettingsError` for a wrong URI, allow-list or certificate."""
         self.address = parse_uri(settings.uri)
         self._allow = AllowList(settings.allow)
@@ -95,6 +98,7 @@ class Server:
         self._limits = limits
         self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
         self._services = services
+        self._observer = observer
         self._listener = Listener(self._accepted, self._make_room)
         self._hang_ups = HangUps()
         self._clients: dict[_Client, asyncio.Task[None]] = {}
@@ -155,6 +159,7 @@ class Server:
         """Look at who calls, before anything is read or written: a stranger gets nothing at all."""
         address, peer = self._peer(name)
         if address and not self._allow.allows(address):
+            self._observer.connection("not-allowed")
             self._log("stranger", "[%s] refused: its network is not in server.allow", peer)
             _reset(accepted)
         elif self._has_room_for(address):
@@ -163,6 +168,7 @@ class Server:
             self._clients[client] = task
             task.add_done_callback(lambda task: self._ended(client, task))
         else:
+            self._observer.connection("busy")
             self._log("full", "[%s] refused: too many connections", peer)
             self._turn_away(accepted)
 
@@ -191,6 +197,7 @@ class Server:
 
     async def _refuse(self, accepted: socket.socket) -> None:
         reader, writer = await self._streams(accepted, None)
+        writer.on_sent = lambda event: self._observer.error(Busy.code)
         await refuse(reader, writer, Busy("The server has too many connections; try again later."), most_s=LINGER_S)
 
     async def _serve(self, client: _Client, accepted: socket.socket) -> None:
@@ -198,11 +205,15 @@ class Server:
             _keep_alive(accepted, self._limits.write_s)
             reader, writer = await self._streams(accepted, self._tls_for(client.address))
         except (OSError, ssl.SSLError) as error:
+            self._observer.connection("handshake")
             self._throttled.log(logging.INFO, "tls", "[%s] refused: %s", client.peer, _why(error))
             accepted.close()
             return
         event_reader = EventReader(reader, self._wire_limits, event_s=self._limits.event_s)
-        await self._run(client, Connection(event_reader, writer, self._services, client.peer, hang_ups=self._hang_ups))
+        connection = Connection(
+            event_reader, writer, self._services, client.peer, hang_ups=self._hang_ups, observer=self._observer
+        )
+        await self._run(client, connection)
 
     def _tls_for(self, address: str) -> ssl.SSLContext | None:
         """Encryption for this peer; none for the networks that are named as unable to do it."""
@@ -228,7 +239,12 @@ class Server:
         if self._stopping:
             connection.stop(now=True)
         logger.debug("[%s] connected", client.peer)
-        await connection.run()
+        self._observer.connection("accepted")
+        self._observer.connection_opened()
+        try:
+            await connection.run()
+        finally:
+            self._observer.connection_closed()
         logger.debug("[%s] disconnected", client.peer)
 
     def _ended(self, client: _Client, task: asyncio.Task[None]) -> None:
@@ -273,6 +289,7 @@ class Server:
             self._services,
             "stdio",
             patient=True,
+            observer=self._observer,
         )
         client = _Client("", "stdio")
         task = asyncio.current_task()

@@ -15,7 +15,7 @@ import asyncio
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -194,9 +194,19 @@ class EventReader:
 class EventWriter:
     """Writes events to an asyncio stream. Several tasks may write: each event goes out whole."""
 
-    def __init__(self, stream: asyncio.StreamWriter, *, write_s: float | None = None) -> None:
-        """`write_s`: time without any progress after which the connection is aborted; None: no limit."""
+    def __init__(
+        self,
+        stream: asyncio.StreamWriter,
+        *,
+        write_s: float | None = None,
+        on_sent: Callable[[Event], None] | None = None,
+    ) -> None:
+        """`write_s`: time without any progress after which the connection is aborted; None: no limit.
+
+        `on_sent`: told of each event that is on its way to the peer.
+        """
         self.stream = stream
+        self.on_sent = on_sent
         self._write_s = write_s
 
     @property
@@ -210,14 +220,16 @@ class EventWriter:
 
         Raises `Disconnected` if the peer is gone or takes nothing; then the connection is aborted.
         """
-        await self.write_bytes(encode(event), event.payload or b"")
+        await self.write_bytes(encode(event), event.payload or b"", event=event)
 
-    async def write_bytes(self, *parts: bytes) -> None:
+    async def write_bytes(self, *parts: bytes, event: Event | None = None) -> None:
         """The same for an event that was encoded before (`encode`, and its payload)."""
         if self.stream.transport.is_closing():
             raise Disconnected("The connection is closed.")
         try:
             self._send(parts)
+            if event is not None and self.on_sent is not None:
+                self.on_sent(event)
             await self._drain()
         except Disconnected:
             raise

@@ -54,6 +54,7 @@ class AsrHandler:
         except TooLong:  # nobody else would ever end it
             over = True
         if over:
+            self._session.end_of_speech()
             self._session.discard_audio = True
             await self.audio_stop()
 

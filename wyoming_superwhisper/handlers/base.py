@@ -77,6 +77,8 @@ class Session:
     write_encoded: Callable[[bytes], Awaitable[None]]
     spawn: Callable[[Coroutine[Any, Any, None], str], asyncio.Task[None]]
     """Runs a coroutine as a task of the connection; the connection awaits it, and cancels it at its end."""
+    end_of_speech: Callable[[], None] = lambda: None
+    """Called when the server, not the client, finds that the speaker has ended; for the figures."""
     consumer: AudioConsumer | None = None
     turn: PipelineTurn | None = None
     """The pipeline run of this connection, while it lasts."""

@@ -1,0 +1,58 @@
+"""What may be counted about the server: an observer that does nothing, which `metrics` fills.
+
+Whoever has something to tell is given an `Observer` and calls it; nobody asks whether anybody listens.
+"""
+
+from __future__ import annotations
+
+
+class Observer:
+    """Told of what happens, in the front process. Its methods are quick and never raise."""
+
+    def connection(self, result: str) -> None:
+        """Somebody connected: "accepted", or the code of the refusal."""
+
+    def connection_opened(self) -> None:
+        """A connection begins to be served."""
+
+    def connection_closed(self) -> None:
+        """A connection has ended."""
+
+    def connection_evicted(self) -> None:
+        """An idle connection was closed to make room."""
+
+    def event(self, kind: str, result: str) -> None:
+        """An event of a client was handled: "ok", or the code of its error. `kind`: its type, "invalid" for none."""
+
+    def error(self, code: str) -> None:
+        """An `error` event was sent to a client."""
+
+    def request(self, service: str, result: str, seconds: float | None, turn: str) -> None:
+        """A request has ended, after this time as its client saw it (None: there was no answer to wait for)."""
+
+    def stage(self, stage: str, seconds: float, turn: str) -> None:
+        """A stage of a turn was reached, this long after the speaker had ended."""
+
+    def guess(self, stage: str, kept: bool) -> None:
+        """Work ahead of the end of an utterance turned out to be of use, or was thrown away."""
+
+    def job(
+        self,
+        engine: str,
+        code: str,
+        ran_s: float,
+        *,
+        waited_s: float = 0.0,
+        turn: str = "",
+        batch: int = 0,
+        audio_s: float = 0.0,
+        tokens: int = 0,
+    ) -> None:
+        """A call of an engine has ended: `code` is "", "cancelled" or that of its error.
+
+        `batch`: calls worked on together; `audio_s`: audio that went in or came out; `tokens`: written. 0: not known.
+        """
+
+
+NOBODY = Observer()
+"""Watches nothing."""
