@@ -133,7 +133,7 @@ class HttpListener:
     def _is_for_us(self, headers: Mapping[str, str]) -> bool:
         if "origin" in headers:
             return False
-        return not _is_loopback(self.host) or _is_loopback(_host_of(headers.get("host", "")))
+        return not _is_loopback(self.host) or _is_loopback(_host_of(headers.get("host", "localhost")))
 
 
 def _encode(answer: Answer, *, with_body: bool) -> bytes:

@@ -1,4 +1,4 @@
-"""How the server is: starting, ready, degraded, stopping; derived from the states of its engines, told when it changes."""
+"""How the server is: starting, ready, degraded, stopping. Derived from the states of its engines."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ class Life:
 
 
 def _serves(engine: Engine) -> bool:
-    return engine.state in (WorkerState.READY, WorkerState.UNLOADED)
+    return engine.state in (WorkerState.READY, WorkerState.RELOADING, WorkerState.UNLOADED)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: an `Observer` that counts, and a page with all of it. The names are a contract (docs/operations.md).
+"""Figures for Prometheus: an `Observer` that counts, and a page with all of it. The names are a contract.
 
 Everything lives in a registry of its own, so two servers in one process don't mix. Turns carry their id as an exemplar
 (OpenMetrics) on the histograms of requests and stages: from a slow bucket to the lines of that turn in the log.
@@ -18,7 +18,28 @@ from wyoming_superwhisper.observer import Observer
 
 PREFIX = "wyoming_superwhisper"
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 60.0)
+SECONDS = (
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.4,
+    0.5,
+    0.75,
+    1.0,
+    1.5,
+    2.0,
+    3.0,
+    5.0,
+    7.5,
+    10.0,
+    20.0,
+    60.0,
+)
 """Bounds of the latencies: close together where a house notices the difference."""
 BATCH = (1, 2, 3, 4, 6, 8, 12, 16, 32, 64)
 TIMES_REAL_TIME = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 5.0)
@@ -201,7 +222,9 @@ class _Live:
             "queue_length", "Calls that wait.", ["engine", "kind"],
             {(one.name, kind): n for one in self.engines for kind, n in one.waiting_by_kind().items()},
         )  # fmt: skip
-        yield _family("jobs_running", "Calls in a worker.", ["engine"], {(one.name,): one.running for one in self.engines})
+        yield _family(
+            "jobs_running", "Calls in a worker.", ["engine"], {(one.name,): one.running for one in self.engines}
+        )
         restarts = CounterMetricFamily(f"{PREFIX}_worker_restarts", "Workers started again.", labels=["engine"])
         recycled = CounterMetricFamily(f"{PREFIX}_worker_recycled", "Workers replaced in time.", labels=["engine"])
         for one in self.engines:
@@ -213,7 +236,9 @@ class _Live:
 
     def _state(self) -> Metric:
         state = self.state()
-        return _family("state", "1 for the state the server is in.", ["state"], {(one,): one == state for one in STATES})
+        return _family(
+            "state", "1 for the state the server is in.", ["state"], {(one,): one == state for one in STATES}
+        )
 
     def _memory(self) -> Iterator[Metric]:
         usage = self.usage()
@@ -228,7 +253,7 @@ class _Live:
             yield _family("gpu_memory_total_bytes", "Of the card.", [], {(): usage.card.memory_total_bytes})
 
 
-def _family(name: str, text: str, labels: list[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _family(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(f"{PREFIX}_{name}", text, labels=labels)
     for key, value in values.items():
         family.add_metric(list(key), float(value))

@@ -340,8 +340,8 @@ async def test_waiting_for_a_reload_has_an_end() -> None:
 
 async def test_a_worker_that_is_not_ours_to_understand_is_replaced(tmp_path: Path) -> None:
     async with running() as worker:
-        assert worker._writer is not None
-        worker._writer.write(b'{"type": "call", "data": {}}\n')  # makes no sense to the worker: it ends
+        assert worker._current is not None
+        worker._current.writer.write(b'{"type": "call", "data": {}}\n')  # makes no sense to the worker: it ends
         await until(lambda: worker.generation == 2)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wyoming_superwhisper import logs
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.errors import Busy, SuperwhisperError
 
@@ -55,6 +56,12 @@ class Job:
         self.first_credit = credit
         self.credit = credit
         self.generation = generation
+        self.turn = logs.turn.get()
+        """Id of the turn that asks."""
+        self.frugal = False
+        """It found no memory: the second time it is alone in the worker and spares what it can."""
+        self.instance: object = None
+        """The process that has it or had it last; known to `process` alone."""
         self.ran_in: int | None = None
         """The generation of the worker that has it or had it last."""
         self.state = JobState.WAITING
@@ -146,6 +153,10 @@ class JobQueue:
         """Put a job that was taken out before all others of its kind; for this one there is always room."""
         job.state = JobState.WAITING
         self._waiting[job.priority].appendleft(job)
+
+    def peek(self) -> Job | None:
+        """The job that `take` would give."""
+        return next((waiting[0] for waiting in self._waiting.values() if waiting), None)
 
     def take(self) -> Job | None:
         """The next job; None: nothing waits."""

@@ -9,6 +9,8 @@ guesses and surviving a crash need nothing from the worker.
   `reload_s` at most, then they and all that follow get `EngineUnavailable` until it is loaded.
 - A worker that can't load gives `EngineUnavailable` with its reason at once, and is tried again, ever more rarely.
 - A call that gives no sign of life for `job_s` costs the worker: `Timeout` for it, `EngineLost` for its neighbours.
+- A call that finds no memory is tried once more, alone in the worker and told to be frugal; then it fails.
+- A process can be replaced by a fresh one with nobody noticing (`recycle`), and unloaded until it is asked (`unload`).
 """
 
 from __future__ import annotations
@@ -18,11 +20,8 @@ import contextlib
 import enum
 import logging
 import os
-import secrets
-import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -31,7 +30,8 @@ from wyoming.event import Event
 
 from wyoming_superwhisper import errors, wire
 from wyoming_superwhisper.engines import worker
-from wyoming_superwhisper.engines.base import Priority
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
+from wyoming_superwhisper.engines.instance import Instance, Program
 from wyoming_superwhisper.engines.jobs import Job, JobQueue, JobState, Reply
 from wyoming_superwhisper.errors import EngineLost, EngineUnavailable, ModelError, Stopping, SuperwhisperError, Timeout
 
@@ -42,23 +42,8 @@ RESTART_S = (0.0, 1.0, 2.0, 5.0, 15.0, 60.0)
 STABLE_S = 60.0
 LOAD_RETRY_S = (5.0, 30.0, 60.0, 300.0)
 """Waits before a worker that could not load is tried again."""
-CLOSE_S = 2.0
-"""Time a worker has to end by itself when it is closed."""
-CONNECT_S = 60.0
-"""Time a worker has to connect back where it can't inherit a socket."""
 NO_CREDIT_LIMIT = 2**31
 """Credit of a call whose parts nobody reads."""
-
-BASE_ENVIRONMENT = {
-    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-    "CUDA_VISIBLE_DEVICES": "",  # no card, unless the caller names one
-    "OMP_WAIT_POLICY": "passive",  # threads that wait must not spin: the other engines need the cores
-    "GOMP_SPINCOUNT": "0",
-    "TOKENIZERS_PARALLELISM": "false",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "PYTHONUNBUFFERED": "1",
-}
 
 
 class WorkerState(enum.Enum):
@@ -70,6 +55,10 @@ class WorkerState(enum.Enum):
     """The process runs and loads its model."""
     READY = "ready"
     """It serves calls."""
+    RELOADING = "reloading"
+    """It is loaded again on purpose, to be fresh or because it is wanted again; calls wait for it."""
+    UNLOADED = "unloaded"
+    """It was unloaded for want of work; the next call loads it again."""
     LOST = "lost"
     """It died and will be started again in a moment."""
     FAILED = "failed"
@@ -105,6 +94,14 @@ class JobRecord:
     """In the queue."""
     ran_s: float
     """In the worker."""
+    turn: str = ""
+    """Id of the turn it belongs to."""
+    batch: int = 0
+    """Calls it was worked on with, itself included, where the engine says."""
+    audio_s: float = 0.0
+    """Audio that went in or came out."""
+    tokens: int = 0
+    """Tokens that a language model wrote."""
 
 
 class WorkerProcess:
@@ -124,10 +121,12 @@ class WorkerProcess:
         loopback: bool = os.name == "nt",
         on_state: Callable[[WorkerProcess], None] | None = None,
         on_job: Callable[[JobRecord], None] | None = None,
+        before_load: Callable[[WorkerProcess], None] | None = None,
     ) -> None:
         """`configuration`: JSON for the engine. `environment`: added to ours (CUDA_VISIBLE_DEVICES, thread counts).
 
         `engine`: as the registry names it; the same as `name` by default. `log`: `level` and `format`.
+        `before_load`: asked before each load; it may raise why not, or change the configuration and environment.
         """
         self.name = name
         self.configuration = configuration
@@ -140,26 +139,33 @@ class WorkerProcess:
         self.capacity = 0
         self.memory_bytes = 0
         """Resident memory after loading."""
-        self.pid: int | None = None
         self.failure: SuperwhisperError | None = None
         """Why it could not load."""
         self.restarts = 0
+        self.recycled = 0
         self.cancelled = 0
         self.preempted = 0
+        self.environment = environment or {}
+        """For the next start, as `configuration`."""
+        self.limits = limits or WorkLimits()
+        self.log = log or {}
         self._engine = engine or name
-        self._environment = environment or {}
-        self._limits = limits or WorkLimits()
-        self._log = log or {}
         self._nice = nice
         self._python = python
         self._loopback = loopback
         self._on_state = on_state
         self._on_job = on_job
-        self._queue = JobQueue(self._limits.queue_final, self._limits.queue_guess)
-        self._running: dict[int, Job] = {}
+        self._before_load = before_load
+        self._queue = JobQueue(self.limits.queue_final, self.limits.queue_guess)
         self._last_id = 0
-        self._writer: asyncio.StreamWriter | None = None
-        self._process: asyncio.subprocess.Process | None = None
+        self._current: Instance | None = None  # the one that gets new calls
+        self._instances: set[Instance] = set()  # all that have not ended
+        self._retirees: set[Instance] = set()  # those of them that were replaced, and a task that ends each
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._held = False  # no new calls, until the process is replaced
+        self._order: _Order | None = None
+        self._ordered = asyncio.Event()
+        self._used_at = 0.0
         self._supervisor: asyncio.Task[None] | None = None
         self._stop = asyncio.Event()
         self._state_changed = asyncio.Event()
@@ -175,7 +181,7 @@ class WorkerProcess:
 
     async def ready(self) -> None:
         """Wait until it is loaded. Raises `ModelError` or `EngineUnavailable` when it could not load, `Stopping`."""
-        while self.state is not WorkerState.READY:
+        while self.state not in (WorkerState.READY, WorkerState.UNLOADED):
             if self.failure is not None:
                 raise self.failure
             if self.state is WorkerState.STOPPED:
@@ -185,33 +191,68 @@ class WorkerProcess:
 
     async def close(self) -> None:
         """End the process and fail what is left with `Stopping`. May be called twice."""
-        if self.state is WorkerState.LOADING:
-            self.kill()  # nothing to lose, and while Python starts nobody there sees the end of the stream
         self._set_state(WorkerState.STOPPED)
-        self._fail_running(self._stopping)
-        self._fail_waiting(self._stopping)
         self._stop.set()
-        if self._writer is not None:
-            self._writer.close()  # the worker ends at the end of its stream
+        for instance in list(self._instances):
+            self._fail_running(instance, self._stopping)
+            instance.leave()
+        self._fail_waiting(self._stopping)
         if self._supervisor is not None:
             await self._supervisor
+        if self._retiring:
+            await asyncio.wait(list(self._retiring))
 
     def kill(self) -> None:
         """End the process now; it is lost and starts again."""
-        if self._process is not None and self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+        if self._current is not None:
+            self._current.kill()
+
+    def recycle(self, *, beside: bool) -> None:
+        """Replace the process by a fresh one, between calls. `beside`: the new one is loaded first.
+
+        Else calls wait while it loads. If the new one can't be loaded beside it, the old one goes on.
+        """
+        self._give_order(_Order.RECYCLE_BESIDE if beside else _Order.RECYCLE)
+
+    def unload(self) -> None:
+        """End the process if nothing is in it or waits; the next call starts it again."""
+        if not self.running and not len(self._queue):
+            self._give_order(_Order.UNLOAD)
+
+    def _give_order(self, order: _Order) -> None:
+        if self.state is WorkerState.READY and self._order is None:
+            self._order = order
+            self._ordered.set()
 
     # --- calls ---
 
     @property
+    def pid(self) -> int | None:
+        """The process that gets new calls."""
+        return None if self._current is None else self._current.pid
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """All processes of this worker: while it is replaced there are two."""
+        return tuple(instance.pid for instance in self._instances)
+
+    @property
     def running(self) -> int:
         """Calls in the worker."""
-        return len(self._running)
+        return sum(len(instance.running) for instance in self._instances)
+
+    @property
+    def idle_s(self) -> float:
+        """Time since it had anything to do."""
+        return 0.0 if self.running or len(self._queue) else self._now() - self._used_at
 
     def waiting(self, priority: Priority) -> int:
         """Calls in the queue."""
         return self._queue.length(priority)
+
+    def waiting_by_kind(self) -> dict[str, int]:
+        """Calls in the queue: "final" and "guess"."""
+        return {priority.name.lower(): self._queue.length(priority) for priority in Priority}
 
     async def call(
         self,
@@ -241,7 +282,7 @@ class WorkerProcess:
         priority: Priority = Priority.FINAL,
     ) -> PartStream:
         """Ask the engine for an answer in parts. Raises as `call`, here or while it is read."""
-        return PartStream(self, self.submit(method, data, payload, priority, credit=self._limits.parts))
+        return PartStream(self, self.submit(method, data, payload, priority, credit=self.limits.parts))
 
     def submit(
         self,
@@ -289,7 +330,7 @@ class WorkerProcess:
         job.credit += parts
         job.last_sign_at = self._now()
         if job.state is JobState.RUNNING:
-            self._send("credit", {"id": job.id, "n": parts})
+            self._instance_of(job).send("credit", {"id": job.id, "n": parts})
 
     # --- the queue and what is in the worker ---
 
@@ -301,20 +342,27 @@ class WorkerProcess:
 
     def _pump(self) -> None:
         """Give the worker what it has room for."""
-        if self.state is not WorkerState.READY:
+        self._used_at = self._now()
+        if self.state is WorkerState.UNLOADED and len(self._queue):
+            self._ordered.set()
+        current = self._current
+        if current is None or self._held:
             return
-        while len(self._running) < self.capacity and (job := self._queue.take()) is not None:
+        while len(current.running) < self.capacity and (job := self._queue.peek()) is not None:
+            if current.running and (job.frugal or any(one.frugal for one in current.running.values())):
+                break  # one that found no memory beside others is alone the second time
+            self._queue.take()
             if job.generation is not None and job.generation != self.generation:
                 self._end(job, self._lost())
             else:
-                self._run(job)
-        self._preempt()
+                self._run(job, current)
+        self._preempt(current)
 
-    def _preempt(self) -> None:
+    def _preempt(self, current: Instance) -> None:
         """Make room for the finals that wait: the newest guesses go first."""
-        freeing = sum(job.state is not JobState.RUNNING for job in self._running.values())
+        freeing = sum(job.state is not JobState.RUNNING for job in current.running.values())
         needed = self._queue.length(Priority.FINAL) - freeing
-        for job in reversed(self._running.values()):
+        for job in reversed(current.running.values()):
             if needed <= 0:
                 return
             if job.priority is Priority.GUESS and job.state is JobState.RUNNING:
@@ -324,63 +372,78 @@ class WorkerProcess:
                 if job.parts_received:
                     self._end(job, errors.Busy("A guess made room for a request."))
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job, instance: Instance) -> None:
         self._last_id += 1
         job.id = self._last_id
         call = {"id": job.id, "method": job.method, "priority": int(job.priority), "data": dict(job.data)}
         try:
-            self._send("call", {**call, "credit": job.credit}, job.payload)
+            about = {"credit": job.credit, "turn": job.turn, "frugal": job.frugal}
+            instance.send("call", {**call, **about}, job.payload)
         except (TypeError, ValueError) as error:
             logger.error("%s: %s can't be asked, its data is not JSON: %s", self.name, job.method, error)
             self._end(job, errors.Internal("The server asked its engine for something that makes no sense."))
             return
         job.state = JobState.RUNNING
-        job.ran_in = self.generation
+        job.instance = instance
+        job.ran_in = instance.generation
         job.started_at = job.last_sign_at = self._now()
-        self._running[job.id] = job
-        self._arm(job, self._limits.job_s)
+        instance.running[job.id] = job
+        self._arm(job, self.limits.job_s)
+
+    def _instance_of(self, job: Job) -> Instance:
+        """The process that has a job which is running or being cancelled."""
+        assert isinstance(job.instance, Instance)
+        return job.instance
 
     def _cancel_running(self, job: Job) -> None:
         job.state = JobState.CANCELLING
-        self._send("cancel", {"id": job.id})
+        self._instance_of(job).send("cancel", {"id": job.id})
 
     def _arm(self, job: Job, delay_s: float) -> None:
         job.timer = asyncio.get_running_loop().call_later(delay_s, self._check_deadline, job)
 
     def _check_deadline(self, job: Job) -> None:
-        if self._running.get(job.id) is not job:
+        instance = self._instance_of(job)
+        if instance.running.get(job.id) is not job:
             return
         if job.parts_received >= job.credit:
             job.last_sign_at = self._now()  # it waits for its reader, not for the engine
-        left_s = job.last_sign_at + self._limits.job_s - self._now()
+        left_s = job.last_sign_at + self.limits.job_s - self._now()
         if left_s > 0:
             self._arm(job, left_s)
             return
-        logger.error("%s: %s took longer than %g s; the worker is restarted", self.name, job.method, self._limits.job_s)
+        logger.error("%s: %s took longer than %g s; the worker is restarted", self.name, job.method, self.limits.job_s)
         self._end(job, Timeout(f"The {self.name} engine took too long."))
-        self.kill()
+        instance.kill()
 
     def _end(self, job: Job, outcome: Reply | SuperwhisperError) -> None:
         """End a job, once, and record it. One that is still in the worker keeps its place there."""
         if job.ended:
             return
+        record = self._record(job, outcome)
         job.end(outcome)
-        if self._on_job is None:
-            return
+        if self._on_job is not None:
+            self._on_job(record)
+
+    def _record(self, job: Job, outcome: Reply | SuperwhisperError) -> JobRecord:
         now = self._now()
         started = job.started_at or now
         code = outcome.code if isinstance(outcome, SuperwhisperError) else ""
-        record = JobRecord(self.name, job.method, job.priority, code, started - job.submitted_at, now - started)
-        self._on_job(record)
+        figures = _figures(job, outcome) if isinstance(outcome, Reply) else {}
+        waited_s, ran_s = started - job.submitted_at, now - started
+        return JobRecord(self.name, job.method, job.priority, code, waited_s, ran_s, job.turn, **figures)
 
     def _free(self, job: Job) -> None:
         """Its place in the worker is free."""
-        del self._running[job.id]
+        instance = self._instance_of(job)
+        del instance.running[job.id]
         if job.timer is not None:
             job.timer.cancel()
+        if not instance.running:
+            instance.drained.set()
 
-    def _fail_running(self, error: Callable[[], SuperwhisperError]) -> None:
-        for job in list(self._running.values()):
+    def _fail_running(self, instance: Instance, error: Callable[[], SuperwhisperError]) -> None:
+        for job in list(instance.running.values()):
             self._free(job)
             self._end(job, error())
 
@@ -391,8 +454,8 @@ class WorkerProcess:
 
     # --- frames from the worker ---
 
-    def _take(self, event: Event) -> None:
-        job = self._running.get(event.data["id"])
+    def _take(self, instance: Instance, event: Event) -> None:
+        job = instance.running.get(event.data["id"])
         if job is None:
             return
         if event.type == "part":
@@ -411,20 +474,17 @@ class WorkerProcess:
             job.deliver(Reply(event.data["data"], event.payload or b""))
 
     def _take_failure(self, job: Job, code: str, text: str) -> None:
-        if code != worker.CANCELLED:
+        wanted = job.holders > 0 and not job.ended
+        if code == errors.OutOfMemory.code and wanted and not (job.frugal or job.parts_received):
+            logger.warning("%s: no memory for %s; it is tried once more, alone", self.name, job.method)
+            job.frugal = True
+            self._queue.put_back(job)
+        elif code != worker.CANCELLED:
             self._end(job, errors.from_code(code, text))
-        elif job.holders > 0 and not job.ended:  # pre-empted
+        elif wanted:  # pre-empted
             self._queue.put_back(job)
         else:
             self._end(job, _Cancelled("cancelled"))
-
-    def _send(self, kind: str, data: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Without waiting: what is on its way is bounded by the worker's capacity. A loss is noticed by the reader."""
-        if self._writer is None or self._writer.transport.is_closing():
-            return
-        self._writer.write(wire.encode(Event(kind, dict(data), payload)))
-        if payload:
-            self._writer.write(payload)
 
     # --- the process ---
 
@@ -444,19 +504,132 @@ class WorkerProcess:
             await self._pause(delay_s)
 
     async def _live(self) -> float | None:
-        """One process from spawn to end; returns when it was ready, None if it never was."""
+        """A process, and those that replace it, until one is lost; returns when it was ready, None: it never was."""
         ready_at = None
         try:
-            async with self._spawned() as reader:
-                await self._load(reader)
-                ready_at = self._now()
-                await self._serve(reader)
+            instance = await self._bring_up()
+            ready_at = self._now()
+            self._take_over(instance)
+            while (successor := await self._next(instance)) is not None:
+                instance = successor
         except _LoadFailed as failed:
             self._report_failure(failed.error)
+            ready_at = None
         except Exception as error:  # a fault of ours must not leave calls waiting for ever
             logger.exception("%s: the worker could not be looked after", self.name)
             self._report_failure(EngineUnavailable(f"a fault of the server: {error}"))
+        finally:
+            self._current = None
+            self._order, self._held = None, False
+            await asyncio.gather(*(self._dismiss(one) for one in self._instances if one not in self._retirees))
         return ready_at
+
+    async def _next(self, instance: Instance) -> Instance | None:
+        """Wait for the end of a process or an order; the process that serves then, None: it is lost."""
+        assert instance.serving is not None
+        order = await self._wait_for_order(instance.serving)
+        if order is None:
+            return None
+        try:
+            if order is _Order.UNLOAD:
+                return await self._sleep(instance)
+            if order is _Order.RECYCLE_BESIDE:
+                return await self._replace_beside(instance)
+            return await self._replace(instance)
+        finally:
+            self._order = None
+            self._held = False
+
+    async def _wait_for_order(self, serving: asyncio.Task[None]) -> _Order | None:
+        self._ordered.clear()
+        while not serving.done():
+            if self._order is not None:
+                return self._order
+            waiting = asyncio.create_task(self._ordered.wait(), name=f"orders {self.name}")
+            try:
+                await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waiting.cancel()
+            self._ordered.clear()
+        return None
+
+    async def _replace_beside(self, old: Instance) -> Instance | None:
+        """Load a new process while the old one serves, then let the old one finish what is in it."""
+        logger.info("%s: a fresh worker is loaded beside the old one", self.name)
+        try:
+            new = await self._bring_up_newest()
+        except _LoadFailed as failed:
+            logger.warning("%s: the fresh worker could not be loaded, the old one goes on: %s", self.name, failed.error)
+            return None if old.serving is None or old.serving.done() else old
+        self.recycled += 1
+        self._take_over(new)
+        self._retire(old)
+        return new
+
+    async def _replace(self, old: Instance) -> Instance | None:
+        """Let the old process finish what is in it, end it, and load a new one; what comes meanwhile waits."""
+        logger.info("%s: the worker is replaced by a fresh one", self.name)
+        self._held = True
+        if not await self._drained(old):
+            return None
+        self._current = None
+        self._set_state(WorkerState.RELOADING)
+        await self._dismiss(old)
+        self.recycled += 1
+        new = await self._bring_up()
+        self._take_over(new)
+        return new
+
+    async def _sleep(self, old: Instance) -> Instance | None:
+        """End the process until it is asked for something."""
+        if old.running or len(self._queue):
+            return old  # somebody was quicker
+        self._current = None
+        self._set_state(WorkerState.UNLOADED)
+        logger.info("%s: unloaded, nothing was asked of it for a while", self.name)
+        await self._dismiss(old)
+        while not len(self._queue) and not self._stop.is_set():
+            self._ordered.clear()
+            await _first_of(self._ordered, self._stop)
+        if self._stop.is_set():
+            return None
+        logger.info("%s: loaded again, as it is asked for", self.name)
+        self._set_state(WorkerState.RELOADING)
+        new = await self._bring_up()
+        self._take_over(new)
+        return new
+
+    async def _drained(self, instance: Instance) -> bool:
+        """Wait until nothing is in a process; False: it is lost."""
+        assert instance.serving is not None
+        while instance.running and not instance.serving.done():
+            instance.drained.clear()
+            empty = asyncio.create_task(instance.drained.wait(), name=f"drain {self.name}")
+            await asyncio.wait((instance.serving, empty), return_when=asyncio.FIRST_COMPLETED)
+            empty.cancel()
+        return not instance.serving.done()
+
+    def _retire(self, old: Instance) -> None:
+        async def finish() -> None:
+            await self._drained(old)
+            await self._dismiss(old)
+
+        task = asyncio.create_task(finish(), name=f"retire {self.name}")
+        self._retirees.add(old)
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+        task.add_done_callback(lambda _: self._retirees.discard(old))
+
+    async def _dismiss(self, instance: Instance) -> None:
+        """End a process that has nothing left to do."""
+        serving, instance.serving = instance.serving, None
+        if serving is not None:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+        self._fail_running(instance, self._stopping if self._stop.is_set() else self._lost)
+        instance.leave()
+        await instance.end(patient=True)
+        self._instances.discard(instance)
 
     async def _pause(self, delay_s: float) -> None:
         with contextlib.suppress(TimeoutError):
@@ -465,42 +638,83 @@ class WorkerProcess:
         if not self._stop.is_set():
             self.restarts += 1
 
-    async def _load(self, reader: wire.EventReader) -> None:
-        """Configure the worker and wait until it is ready. Raises `_LoadFailed`."""
-        self._send("configure", {"engine": dict(self.configuration), "log": dict(self._log), "nice": self._nice})
+    async def _bring_up_newest(self) -> Instance:
+        """As `_bring_up`, and with the configuration as it is by then."""
+        while True:
+            configuration = self.configuration
+            instance = await self._bring_up()
+            if self.configuration is configuration:
+                return instance
+            await self._dismiss(instance)
+
+    async def _bring_up(self) -> Instance:
+        """Start a process and wait until its engine is loaded. Raises `_LoadFailed`."""
+        if self._before_load is not None:
+            try:
+                self._before_load(self)
+            except SuperwhisperError as error:
+                raise _LoadFailed(error) from error
+        program = Program(self._engine, self.environment, self._python, self._loopback)
         try:
-            async with asyncio.timeout(self._limits.load_s):
-                answer = await reader.read()
+            instance = await Instance.spawn(program)
+        except OSError as error:
+            raise _LoadFailed(EngineUnavailable(f"its process could not be started: {error}")) from error
+        self._instances.add(instance)
+        try:
+            if self._stop.is_set():
+                instance.kill()  # it was closed while it was being started
+            await self._load(instance)
+        except BaseException:
+            instance.kill()
+            await self._dismiss(instance)
+            raise
+        instance.serving = asyncio.create_task(self._serve(instance), name=f"serve {self.name}")
+        return instance
+
+    async def _load(self, instance: Instance) -> None:
+        """Configure the worker and wait until it is ready. Raises `_LoadFailed`."""
+        instance.send("configure", {"engine": dict(self.configuration), "log": dict(self.log), "nice": self._nice})
+        try:
+            async with asyncio.timeout(self.limits.load_s):
+                answer = await instance.reader.read()
         except TimeoutError:
-            raise _LoadFailed(EngineUnavailable(f"it took longer than {self._limits.load_s:g} s to load")) from None
+            raise _LoadFailed(EngineUnavailable(f"it took longer than {self.limits.load_s:g} s to load")) from None
         except (OSError, SuperwhisperError):
             answer = None
         if answer is None:
-            raise _LoadFailed(EngineUnavailable(f"it died while it loaded ({await self._exit_status()})"))
+            raise _LoadFailed(EngineUnavailable(f"it died while it loaded ({await instance.exit_status()})"))
         if answer.type != "hello":
             kind = ModelError if answer.data["code"] == worker.MODEL_ERROR else EngineUnavailable
             raise _LoadFailed(kind(answer.data["text"]))
+        instance.loaded = True
         self.capacity = answer.data["capacity"]
         self.capabilities = answer.data["capabilities"]
         self.memory_bytes = answer.data["memory_bytes"]
+
+    def _take_over(self, instance: Instance) -> None:
+        """New calls go to this process from now on."""
         self.generation += 1
+        instance.generation = self.generation
+        self._current, self._held = instance, False
         self._set_state(WorkerState.READY)
         self._pump()
 
-    async def _serve(self, reader: wire.EventReader) -> None:
-        """Take what the worker sends until it is gone; then its calls fail at once."""
+    async def _serve(self, instance: Instance) -> None:
+        """Take what a process sends until it is gone; then its calls fail at once."""
         try:
-            while (event := await reader.read()) is not None:
-                self._take(event)
+            while (event := await instance.reader.read()) is not None:
+                self._take(instance, event)
         except wire.Disconnected:
             pass
         except (SuperwhisperError, KeyError, TypeError) as error:
             logger.error("%s: the worker sent a frame that makes no sense: %r", self.name, error)
-        self._set_state(WorkerState.LOST)
-        self._fail_running(self._lost)
+        if self._current is instance:
+            self._current = None
+            self._set_state(WorkerState.LOST)
+        self._fail_running(instance, self._lost)
         if not self._stop.is_set():
-            self.kill()  # where it lives on, it can't be spoken to any more
-            logger.warning("%s: the worker died (%s) and is started again", self.name, await self._exit_status())
+            instance.kill()  # where it lives on, it can't be spoken to any more
+            logger.warning("%s: the worker died (%s) and is started again", self.name, await instance.exit_status())
 
     def _report_failure(self, error: SuperwhisperError) -> None:
         if self._stop.is_set():
@@ -509,98 +723,6 @@ class WorkerProcess:
         self.failure = error
         self._set_state(WorkerState.FAILED)
         self._fail_waiting(self._unavailable)
-
-    @contextlib.asynccontextmanager
-    async def _spawned(self) -> AsyncIterator[wire.EventReader]:
-        """A new process and its frames. Raises `_LoadFailed` if it can't even start."""
-        try:
-            reader, writer = await (self._spawn_on_loopback() if self._loopback else self._spawn_on_socket_pair())
-        except OSError as error:
-            await self._end_process()
-            raise _LoadFailed(EngineUnavailable(f"its process could not be started: {error}")) from error
-        self._writer = writer
-        if self._stop.is_set():
-            self.kill()  # it was closed while it was being started
-        try:
-            yield wire.EventReader(reader, worker.LIMITS)
-        finally:
-            self._writer = None
-            writer.close()
-            await self._end_process()
-
-    async def _spawn_on_socket_pair(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        ours, theirs = socket.socketpair()
-        try:
-            await self._spawn(["--fd", str(theirs.fileno())], pass_fds=[theirs.fileno()])
-            return await asyncio.open_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()  # else the end of the process would not be the end of the stream
-
-    async def _spawn_on_loopback(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Where sockets can't be inherited the worker connects back and proves who it is by a secret."""
-        secret = secrets.token_hex(32)
-        connected: asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
-        connected = asyncio.get_running_loop().create_future()
-
-        async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            with contextlib.suppress(OSError, EOFError):
-                async with asyncio.timeout(CONNECT_S):
-                    said = await reader.readexactly(len(secret))
-                if secrets.compare_digest(said, secret.encode("ascii")) and not connected.done():
-                    connected.set_result((reader, writer))
-                    return
-            writer.close()
-
-        server = await asyncio.start_server(greet, "127.0.0.1", 0)
-        try:
-            port = server.sockets[0].getsockname()[1]
-            await self._spawn(["--port", str(port)], environment={worker.SECRET_VARIABLE: secret})
-            async with asyncio.timeout(CONNECT_S):
-                return await connected
-        finally:
-            server.close()
-
-    async def _spawn(
-        self, end: Sequence[str], *, pass_fds: Sequence[int] = (), environment: Mapping[str, str] | None = None
-    ) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *(self._python, "-m", worker.__name__, self._engine, *end, "--parent", str(os.getpid())),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=sys.__stderr__.fileno() if sys.__stderr__ is not None else asyncio.subprocess.DEVNULL,
-            pass_fds=pass_fds,
-            env={**_inherited_environment(), **BASE_ENVIRONMENT, **self._environment, **(environment or {})},
-            start_new_session=True,  # Ctrl-C in a terminal goes to the front alone, also while Python still starts
-        )
-        self.pid = self._process.pid
-
-    async def _end_process(self) -> None:
-        """Wait for the process, not for long, and leave none behind."""
-        process, self._process, self.pid = self._process, None, None
-        if process is None:
-            return
-        try:
-            if self._stop.is_set():
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(CLOSE_S):
-                        await process.wait()
-        finally:
-            if process.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-            await process.wait()
-
-    async def _exit_status(self) -> str:
-        """How the process ended, in words."""
-        assert self._process is not None
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                status = await self._process.wait()
-        except TimeoutError:
-            return "still running"
-        return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
 
     # --- state and sentences ---
 
@@ -612,7 +734,7 @@ class WorkerProcess:
         if state is WorkerState.READY:
             self.failure = None
         if state is WorkerState.LOST:
-            self._reload_timer = asyncio.get_running_loop().call_later(self._limits.reload_s, self._give_up_waiting)
+            self._reload_timer = asyncio.get_running_loop().call_later(self.limits.reload_s, self._give_up_waiting)
         elif state is not WorkerState.LOADING:
             self._reload_overdue = False
             if self._reload_timer is not None:
@@ -696,6 +818,29 @@ class _LoadFailed(Exception):
         self.error = error
 
 
-def _inherited_environment() -> dict[str, str]:
-    """The front's environment without its own settings: a token has no business in a worker."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("WYOMING_SUPERWHISPER_")}
+class _Order(enum.Enum):
+    """What the supervisor is asked to do with a process that serves."""
+
+    RECYCLE = enum.auto()
+    RECYCLE_BESIDE = enum.auto()
+    UNLOAD = enum.auto()
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+def _figures(job: Job, reply: Reply) -> dict[str, Any]:
+    """What a reply says of the work: fields of `JobRecord`."""
+    data = reply.data
+    audio_s = 0.0
+    if job.method == "transcribe":
+        audio_s = len(job.payload) / (2 * SAMPLE_RATE)
+    elif job.method == "speak" and data.get("sample_rate"):
+        audio_s = len(reply.payload) / (2 * data["sample_rate"])
+    return {"batch": data.get("batch", 0), "audio_s": audio_s, "tokens": data.get("tokens_answer", 0)}

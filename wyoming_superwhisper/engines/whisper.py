@@ -210,7 +210,7 @@ class WhisperEngine:
             raise
         for job in [job for job in jobs if len(job.heard) == len(job.windows)]:
             self._jobs.remove(job)
-            job.call.done(self._result(job))
+            job.call.done({**self._result(job), "batch": len(jobs)})
         for job in self._jobs:
             job.call.part({})  # a sign of life: long utterances take long, and the front must not think us stuck
         return bool(self._jobs)

@@ -32,9 +32,9 @@ from typing import Any, NoReturn
 from wyoming.event import Event
 
 from wyoming_superwhisper import lifeline, logs, wire
-from wyoming_superwhisper.engines import registry
+from wyoming_superwhisper.engines import faults, registry
 from wyoming_superwhisper.engines.base import Engine, Priority
-from wyoming_superwhisper.errors import Internal, ModelError, OutOfMemory, SuperwhisperError
+from wyoming_superwhisper.errors import EngineLost, Internal, ModelError, OutOfMemory, SuperwhisperError
 
 logger = logging.getLogger("wyoming_superwhisper.engines.worker")  # __name__ is __main__ here
 
@@ -91,6 +91,8 @@ class WorkerCall:
         self.data: Mapping[str, Any] = fields.get("data") or {}
         self.payload = event.payload or b""
         self.priority = Priority(fields.get("priority", Priority.FINAL))
+        self.turn: str = fields.get("turn", "")
+        self.frugal: bool = fields.get("frugal", False)
         self.cancelled_before_step = False
         """Whether the engine's last step began after the cancel: then it can't be working on this any more."""
         self._pipe = pipe
@@ -192,14 +194,29 @@ class Worker:
         self._admit_arrived(engine)
         for call in self._admitted:
             call.cancelled_before_step = call.cancelled
+        logs.turn.set("+".join(dict.fromkeys(call.turn for call in self._admitted if call.turn)))
         try:
             working = engine.step()
         except Exception as error:  # an engine's fault costs the calls that were in it, nothing else
-            for call in self._admitted:
-                call.fail(error)
-                call.cancel()  # the engine may have it still: now it drops it
+            self._take_fault(error)
             working = False
         self._sweep(working)
+
+    def _take_fault(self, error: Exception) -> None:
+        """Fail what the engine was working on; where the card is gone nothing here will work again: end."""
+        lost_card = faults.is_card_lost(error)
+        if lost_card:
+            logger.error("The graphics card does not answer any more: %s", faults.first_line(error))
+            error = EngineLost(f"The graphics card of the {self._name} engine does not answer any more.")
+        out_of_memory = faults.is_out_of_memory(error)
+        for call in self._admitted:
+            call.fail(error)
+            call.cancel()  # the engine may have it still: now it drops it
+        if lost_card:
+            _leave(1)
+        if out_of_memory:
+            del error  # with its traceback it holds what was being worked on
+            faults.free_memory()
 
     def _admit_arrived(self, engine: Engine) -> None:
         """Blocks while the engine has nothing to do."""
@@ -267,8 +284,8 @@ def describe(error: Exception) -> tuple[str, str]:
         return MODEL_ERROR, str(error)
     if isinstance(error, SuperwhisperError):
         return error.code, str(error)
-    if isinstance(error, MemoryError):
-        return OutOfMemory.code, "The engine ran out of memory."
+    if faults.is_out_of_memory(error):
+        return OutOfMemory.code, f"The engine ran out of memory ({faults.first_line(error) or type(error).__name__})."
     logger.error("Fault in the engine", exc_info=error)
     return Internal.code, f"The engine had a fault: {type(error).__name__}: {str(error)[:300]}"
 
