@@ -162,6 +162,7 @@ class Connection:
     def evict(self) -> None:
         """Make room for another client. Only for a connection that is not `busy`."""
         waiting = self._session.consumer is not None or self._session.turn is not None or bool(self._requests)
+        self._traffic.evicted()
         self._finish(Busy("The server has too many connections, and this one was silent.") if waiting else None)
 
     async def _read(self) -> None:

@@ -107,6 +107,10 @@ class Traffic:
         """Something came that is no event."""
         self._observer.event("invalid", code)
 
+    def evicted(self) -> None:
+        """The connection is ended to make room for another."""
+        self._observer.connection_evicted()
+
     def end_of_speech(self) -> None:
         """The server has found that the speaker has ended."""
         if self._utterance is not None and self._utterance.asked_at is None:
