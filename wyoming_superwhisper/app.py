@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wyoming_superwhisper import gpu, info, replies, wire
-from wyoming_superwhisper.assistant import Assistant
+from wyoming_superwhisper.assistant import Assistant, WithoutRules
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.engines.base import VoiceInfo
+from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo
 from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
 from wyoming_superwhisper.engines.remote import (
     RemoteIntents,
@@ -119,6 +119,7 @@ async def _start(
 ) -> Server:
     """Build everything into the stack, which closes it in reverse. Engines that are left out are never started."""
     began_s = time.monotonic()
+    engines = _needed(settings.server.services).intersection(engines)
     plan = _plan(settings, engines)
     workers = _make_workers(plan)
     for worker in workers.values():
@@ -135,6 +136,12 @@ async def _start(
     await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
     await stack.enter_async_context(_background(_report_ready(started, began_s), "report ready"))
     return server
+
+
+def _needed(services: Collection[str]) -> frozenset[str]:
+    """The engines of the services that are offered; the light one has a part in all of them."""
+    of = {"asr": "whisper", "tts": "piper", "handle": "llama"}
+    return frozenset({"light", *(of[service] for service in services if service in of)})
 
 
 @dataclass(frozen=True)
@@ -267,17 +274,20 @@ def _light(plan: _Plan) -> dict[str, Any]:
 def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Services:
     settings = plan.settings
     words = choose_words(settings.wake.engine, settings.wake.words)
-    intents = RemoteIntents(workers["light"], settings.intents.languages)
+    offered = settings.server.services
+    rules = RemoteIntents(workers["light"], settings.intents.languages)
+    intents: IntentRecognizer = rules if "intent" in offered else WithoutRules(rules)
     llm = RemoteLanguageModel(workers["llama"]) if "llama" in workers else None
     asr_model = plan.whisper.name if settings.asr.model != "demo" else "demo"
     offer = info.Offer(
-        asr_model=asr_model,
+        asr_model=asr_model if "asr" in offered else "",
         asr_languages=settings.asr.languages,
         server_ends_turn=settings.asr.endpointing == "server",
         intent_languages=settings.intents.languages,
+        understands="intent" in offered,
         llm_model="" if plan.llama is None else plan.llama.stem,
         voices=plan.voices,
-        wake_words=words,
+        wake_words=words if "wake" in offered else (),
     )
     described = info.build_info(offer)
     timer_news = TimerNews()

@@ -140,6 +140,25 @@ class NobodyExecutes:
         )
 
 
+class WithoutRules:
+    """Where understanding by rules is switched off: nothing is recognised, the packs still reply to a model's calls."""
+
+    def __init__(self, rules: IntentRecognizer) -> None:
+        self._rules = rules
+
+    @property
+    def languages(self) -> Sequence[str]:
+        return self._rules.languages
+
+    async def recognize(self, request: RecognizeRequest, priority: Priority = Priority.FINAL) -> tuple[IntentCall, ...]:
+        return ()
+
+    async def complete(
+        self, calls: Sequence[IntentCall], language: str, area: str | None = None
+    ) -> tuple[IntentCall, ...]:
+        return await self._rules.complete(calls, language, area)
+
+
 # --- the assistant ---------------------------------------------------------------------------------------------------
 
 

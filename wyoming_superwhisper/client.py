@@ -1,7 +1,9 @@
 """The client side of Wyoming: one function for each thing to ask a server, over a connection that never hangs.
 
-Every call takes a URI (tcp://HOST:PORT or unix://PATH), has time limits for connecting and for each answer, and
-turns a server's `error` event into the exception of that code.
+Every call takes a URI, has time limits for connecting and for each answer, and turns a server's `error` event into the
+exception of that code. URIs: tcp://HOST:PORT, unix://PATH, or tls://HOST:PORT?ca=FILE&certificate=FILE&key=FILE, where
+each of the three files (PEM) may be left out: without `ca` the server must be known to an authority that the system
+trusts.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
@@ -26,6 +29,7 @@ from wyoming.pipeline import PipelineStage, RunPipeline
 from wyoming.tts import Synthesize, SynthesizeVoice
 from wyoming.wake import Detect, Detection, NotDetected
 
+from wyoming_superwhisper.access import TlsFiles, client_tls
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
 from wyoming_superwhisper.errors import BadData, SuperwhisperError, Timeout, from_code
 from wyoming_superwhisper.wire import EventReader, EventWriter, Limits
@@ -105,7 +109,7 @@ class Connection:
 
     @classmethod
     async def open(cls, uri: str, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S) -> Self:
-        """Connect. Raises `Unreachable`, and `BadData` for a URI that is none."""
+        """Connect. Raises `Unreachable`, `BadData` for a URI that is none, `SettingsError` for its files."""
         try:
             async with asyncio.timeout(connect_s):
                 reader, writer = await _connect(uri)
@@ -182,7 +186,17 @@ async def _connect(uri: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
         return await asyncio.open_unix_connection(parts.netloc + parts.path)
     if parts.scheme == "tcp" and parts.hostname and _port(uri):
         return await asyncio.open_connection(parts.hostname, _port(uri))
-    raise BadData(f"{uri!r} is no address of a server: write tcp://HOST:PORT or unix://PATH")
+    if parts.scheme == "tls" and parts.hostname and _port(uri):
+        return await asyncio.open_connection(parts.hostname, _port(uri), ssl=client_tls(_tls_files(uri)))
+    raise BadData(f"{uri!r} is no address of a server: write tcp://HOST:PORT, tls://HOST:PORT or unix://PATH")
+
+
+def _tls_files(uri: str) -> TlsFiles:
+    named = {key: str(Path(value).expanduser()) for key, value in parse_qsl(urlsplit(uri).query)}
+    try:
+        return TlsFiles(**named)
+    except TypeError:
+        raise BadData(f"{uri!r} names an unknown file: ca, certificate and key are known") from None
 
 
 def _port(uri: str) -> int | None:

@@ -41,9 +41,12 @@ class Offer:
     """What runs here."""
 
     asr_model: str
+    """Empty: no recognition."""
     asr_languages: Sequence[str]
     server_ends_turn: bool
     intent_languages: Sequence[str]
+    understands: bool
+    """Whether sentences are understood by rules."""
     llm_model: str
     """Empty: no language model."""
     voices: Sequence[VoiceInfo]
@@ -53,9 +56,9 @@ class Offer:
 def build_info(offer: Offer) -> Info:
     """The `info` of a server. It never holds a satellite: Home Assistant would then ignore all else."""
     return Info(
-        asr=[_asr(offer)],
+        asr=[_asr(offer)] if offer.asr_model else [],
         tts=[_tts(offer)] if offer.voices else [],
-        intent=[_intent(offer)],
+        intent=[_intent(offer)] if offer.understands else [],
         handle=[_handle(offer)] if offer.llm_model else [],
         wake=[_wake(offer)] if offer.wake_words else [],
     )

@@ -39,6 +39,7 @@ class AsrHandler:
         await self.audio_dropped()
 
     async def audio_start(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
+        self._session.require("asr")
         await self._forget_utterance()
         options = self._options or self._default_options()
         self._listening = await Listening.open(self._session.services, audio_format, options)
@@ -75,6 +76,7 @@ class AsrHandler:
         if self._session.turn is not None:
             await self._session.turn.transcribe(event)
             return
+        self._session.require("asr")
         options = read_options(self._session, event)
         await self._session.listen(self)
         await self._forget_utterance()

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from wyoming.event import Event, Eventable
 
 from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.errors import NotAllowed
 from wyoming_superwhisper.pipeline.services import Services
 
 EventMethod = Callable[[Event], Awaitable[None]]
@@ -94,6 +95,12 @@ class Session:
     async def send(self, event: Event | Eventable) -> None:
         """Send to the client; waits while the client is slow. Raises `ConnectionError` when it has left."""
         await self.write(event if isinstance(event, Event) else event.event())
+
+    def require(self, *services: str) -> None:
+        """Raises `NotAllowed` where the settings offer none of these services."""
+        offered = self.services.settings.server.services
+        if not any(service in offered for service in services):
+            raise NotAllowed(f"'{' or '.join(services)}' is switched off here (server.services).")
 
     async def listen(self, consumer: AudioConsumer) -> None:
         """Give the audio that follows to this consumer; a request that was waiting for audio is dropped."""

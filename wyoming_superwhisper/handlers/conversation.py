@@ -36,6 +36,7 @@ class ConversationHandler:
         if self._session.turn is not None:
             await self._session.turn.transcript(event)
             return
+        self._session.require("intent", "handle")
         said = read_sentence(self._session, event)
         # Only the Home Assistant that sends the language renders templates; an older one would speak them.
         renders = "language" in event.data and event.type == "transcript"

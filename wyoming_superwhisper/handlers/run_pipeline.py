@@ -36,6 +36,14 @@ logger = logging.getLogger(__name__)
 
 _ORDER = [PipelineStage.WAKE, PipelineStage.ASR, PipelineStage.INTENT, PipelineStage.HANDLE, PipelineStage.TTS]
 
+_SERVICES: dict[PipelineStage, tuple[str, ...]] = {
+    PipelineStage.WAKE: ("wake",),
+    PipelineStage.ASR: ("asr",),
+    PipelineStage.INTENT: ("intent", "handle"),
+    PipelineStage.HANDLE: ("intent", "handle"),
+    PipelineStage.TTS: ("tts",),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class PipelineRequest:
@@ -278,6 +286,9 @@ def read_request(session: Session, event: Event) -> PipelineRequest:
     start, end = _stage(event, "start_stage"), _stage(event, "end_stage")
     if _ORDER.index(start) > _ORDER.index(end):
         raise BadData(f"A run can't begin at '{start.value}' and end at '{end.value}'.")
+    session.require("run-pipeline")
+    for stage in _ORDER[_ORDER.index(start) : _ORDER.index(end) + 1]:
+        session.require(*_SERVICES[stage])
     announce = fields.optional_text(event, session.services.settings.limits.text_chars, "announce_text")
     if start is PipelineStage.TTS and not announce.strip():
         raise BadData("A run that begins at 'tts' needs 'announce_text'.")

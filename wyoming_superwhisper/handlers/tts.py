@@ -44,6 +44,7 @@ class TtsHandler:
         text = fields.text(event, self._session.services.settings.limits.text_chars)
         if self._stream is not None:
             return
+        self._session.require("tts")
         speaking = self._speaking(event)
         if _is_ssml(event):
             text = _plain(text)
@@ -56,6 +57,7 @@ class TtsHandler:
     async def _start(self, event: Event) -> None:
         if self._stream is not None:
             raise BadEvent("'synthesize-start' came before 'synthesize-stop' of the stream before.")
+        self._session.require("tts")
         self._stream_is_ssml = _is_ssml(event)
         self._stream = self._speaking(event)
         self._streamed = asyncio.get_running_loop().create_future()

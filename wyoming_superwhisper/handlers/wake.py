@@ -63,6 +63,7 @@ class WakeHandler:
                 await stream.close()
 
     async def _detect(self, event: Event) -> None:
+        self._session.require("wake")
         names = fields.names(event, "names")
         fields.mapping(event, "context")
         stream = await self._session.services.wake_words.open(names)  # a wrong name is said before any audio
