@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wyoming_superwhisper.engines.base import IntentCall
-from wyoming_superwhisper.engines.llm_calls import aimed_at, call_text, is_call, lacks_target, parse_calls
+from wyoming_superwhisper.engines.llm_calls import (
+    aimed_at,
+    call_text,
+    is_call,
+    lacks_target,
+    parse_calls,
+    placed_as_said,
+)
 from wyoming_superwhisper.engines.llm_grammar import FORMS, build_grammar
 from wyoming_superwhisper.engines.llm_home import Home, home_from
 
@@ -220,6 +227,51 @@ def test_a_call_that_says_a_place_is_left_alone() -> None:
     home = home_from(HOME)
     calls = parse_calls('{"intent": "HassTurnOn", "domain": "light", "area": "cuisine"}', home)
     assert aimed_at(calls, home, "salon") == calls
+
+
+@pytest.mark.parametrize(
+    ("text", "areas"),
+    [
+        ("Il fait sombre dans la cuisine.", ["Cuisine"]),
+        ("IT'S DARK IN THE KITCHEN!", ["Cuisine"]),
+        ("Il fait sombre dans la chambre de bébé Léo \\o/", ['Chambre de Bébé "Léo" \\o/']),
+        ("La chambre de bebe leo o est froide", ['Chambre de Bébé "Léo" \\o/']),
+        ("Entre le salon et la cuisine", ["Cuisine", "Salon"]),
+        ("Les salons et la cuisinière", []),
+        ("", []),
+    ],
+)
+def test_the_places_that_a_sentence_names(text: str, areas: list[str]) -> None:
+    assert [area.name for area in home_from(HOME).areas_said(text)] == areas
+
+
+def test_of_names_within_names_the_longest_is_meant() -> None:
+    home = home_from({"areas": [{"id": "a", "name": "Chambre"}, {"id": "b", "name": "Chambre de Léo"}]})
+    assert [area.id for area in home.areas_said("dans la chambre de Léo")] == ["b"]
+    assert [area.id for area in home.areas_said("dans la chambre")] == ["a"]
+    assert Home().areas_said("dans la chambre") == ()
+
+
+def test_a_call_is_placed_where_the_sentence_says() -> None:
+    home = home_from(HOME)
+
+    def placed(call: str, text: str) -> list[dict[str, Any]]:
+        return [dict(one.slots) for one in placed_as_said(parse_calls(call, home), home, text)]
+
+    in_cuisine = '{"intent": "HassTurnOn", "domain": "light", "area": "cuisine"}'
+    nowhere = '{"intent": "HassTurnOn", "domain": "light"}'
+    assert placed(in_cuisine, "Il fait sombre là où je cuisine mes plats au fond") == [
+        {"domain": "light", "area": "Cuisine"}
+    ]
+    assert placed(in_cuisine, "Il fait sombre au salon") == [{"domain": "light", "area": "Salon"}]
+    assert placed(in_cuisine, "It is dark") == [{"domain": "light", "area": "Cuisine"}]
+    assert placed(nowhere, "Il fait sombre au salon") == [{"domain": "light", "area": "Salon"}]
+    assert [one["area"] for one in placed(nowhere, "Sombre au salon et dans la cuisine")] == ["Cuisine", "Salon"]
+    shutter = '{"intent": "HassTurnOn", "name": "volets", "area": "salon"}'
+    assert placed(shutter, "Ouvre les volets de la cuisine") == []
+    assert placed('{"intent": "HassTurnOn", "name": "volets"}', "Ouvre les volets de la cuisine") == [
+        {"name": "Volets"}
+    ]
 
 
 def test_every_form_can_be_written_in_a_home_that_names_no_device(model: NativeModel) -> None:

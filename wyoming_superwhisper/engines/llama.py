@@ -26,7 +26,7 @@ import numpy as np
 from wyoming_superwhisper.engines.base import AnswerRequest, Call, Exchange, Priority
 from wyoming_superwhisper.engines.card import check_card
 from wyoming_superwhisper.engines.llama_native import Logits, NativeContext, NativeGrammar, NativeModel, NoRoom, Token
-from wyoming_superwhisper.engines.llm_calls import aimed_at, is_call, parse_calls
+from wyoming_superwhisper.engines.llm_calls import aimed_at, is_call, parse_calls, placed_as_said
 from wyoming_superwhisper.engines.llm_grammar import build_grammar
 from wyoming_superwhisper.engines.llm_home import Home, home_from, plain_text
 from wyoming_superwhisper.engines.llm_prompt import ChatTemplate, Segment, fitting_history, messages_for, system_text
@@ -422,7 +422,7 @@ class LlamaEngine:
     def _finish(self, answer: _Answer, why: str) -> None:
         self._add_text(answer, b"", final=True)
         if answer.is_call:
-            calls = parse_calls(answer.text, answer.home)
+            calls = placed_as_said(parse_calls(answer.text, answer.home), answer.home, answer.request.text)
             intents = aimed_at(calls, answer.home, answer.request.area)
             why = why if intents else "no-call"
             if intents:

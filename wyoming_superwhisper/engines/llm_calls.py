@@ -15,7 +15,7 @@ from wyoming_superwhisper.engines.llm_grammar import (
     CallForm,
     admitted_forms,
 )
-from wyoming_superwhisper.engines.llm_home import Home
+from wyoming_superwhisper.engines.llm_home import Home, HomeArea
 
 
 def is_call(text: str) -> bool:
@@ -48,6 +48,32 @@ def aimed_at(calls: Iterable[IntentCall], home: Home, area_id: str | None) -> tu
     return tuple(
         replace(call, slots={**call.slots, "area": area.name}) if lacks_target(call) else call for call in calls
     )
+
+
+def placed_as_said(calls: Iterable[IntentCall], home: Home, text: str) -> tuple[IntentCall, ...]:
+    """The calls in the places that the sentence names, where it names any; empty if that can't be.
+
+    A model may confuse two rooms, or forget the one that was named: what was said counts.
+    """
+    said = home.areas_said(text)
+    if not said:
+        return tuple(calls)
+    placed: list[IntentCall] = []
+    for call in calls:
+        if call.slots.get("area") in {area.name for area in said} or not ("area" in call.slots or lacks_target(call)):
+            placed.append(call)
+        elif "area" in call.slots and (len(said) > 1 or not _may_be_in(call, said[0], home)):
+            return ()
+        else:
+            placed += [replace(call, slots={**call.slots, "area": area.name}) for area in said]
+    return tuple(placed[:MAX_CALLS])
+
+
+def _may_be_in(call: IntentCall, area: HomeArea, home: Home) -> bool:
+    """Whether what a call names, if it names anything, is in that area or nowhere in particular."""
+    if "name" not in call.slots:
+        return True
+    return any(one.area in ("", area.id) for one in home.devices if one.name == call.slots["name"])
 
 
 def lacks_target(call: IntentCall) -> bool:

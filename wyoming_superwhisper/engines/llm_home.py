@@ -21,6 +21,7 @@ _CHAT_TOKENS = re.compile(
     r"|<0x[0-9A-F]{2}>",
     re.IGNORECASE,
 )
+_ARTICLE = re.compile(r"^(?:le|la|les|l|the|my|mon|ma|mes) ")
 _NOT_IN_NAMES = re.compile(r"[\"\\{}\[\]<>|«»“”]")
 
 
@@ -68,6 +69,25 @@ class Home:
         wanted = name_for_model(name)
         return [device for device in self.devices if wanted in device.names]
 
+    def areas_said(self, text: str) -> tuple[HomeArea, ...]:
+        """The areas that a sentence names, in the order of the home.
+
+        Of names within names the longest counts: "la chambre de Léo" names no area called "chambre".
+        """
+        said = {self._areas_by_words[found] for found in self._said.findall(_words(text))} if self.areas else set()
+        return tuple(area for area in self.areas if area.id in said)
+
+    @cached_property
+    def _areas_by_words(self) -> dict[str, str]:
+        """Ids of the areas by the words of their names."""
+        words = {_ARTICLE.sub("", _words(name)): area.id for area in reversed(self.areas) for name in area.names}
+        return {name: area for name, area in words.items() if name}
+
+    @cached_property
+    def _said(self) -> re.Pattern[str]:
+        names = sorted(self._areas_by_words, key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)" if names else r"(?!)")
+
     @cached_property
     def _areas_by_name(self) -> dict[str, HomeArea]:
         return {name: area for area in reversed(self.areas) for name in area.names}
@@ -92,6 +112,12 @@ def plain_text(text: str) -> str:
 def name_for_model(name: str) -> str:
     """A name in the one form that prompt, grammar and calls use: lower case, no quotes, brackets or chat tokens."""
     return " ".join(_NOT_IN_NAMES.sub(" ", plain_text(name)).lower().split())[:MAX_NAME_CHARS].strip()
+
+
+def _words(text: str) -> str:
+    """Letters and digits in lower case without accents, everything else one space: to find names by."""
+    folded = unicodedata.normalize("NFKD", text).lower()
+    return " ".join(re.sub(r"[^\w\s]|_", " ", re.sub(r"[\u0300-\u036f]", "", folded)).split())
 
 
 def _entries(data: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:

@@ -21,7 +21,7 @@ from wyoming_superwhisper.engines.base import AnswerRequest, Exchange
 from wyoming_superwhisper.engines.llm_calls import call_text, parse_calls
 from wyoming_superwhisper.engines.llm_home import Home, HomeArea, HomeDevice, home_from, name_for_model
 from wyoming_superwhisper.models.demo.domain import LANGUAGES, expand, load_domain, normalise_for_comparison
-from wyoming_superwhisper.models.demo.llama_phrases import Phrases, Places, RoomWords, load_phrases
+from wyoming_superwhisper.models.demo.llama_phrases import Phrases, Places, RoomWords, load_phrases, tidy
 
 _NO_ANSWER = {
     "fr": {
@@ -168,6 +168,39 @@ _EXPANSIONS = (
     ("don't", "do not"), ("isn't", "is not"), ("we're", "we are"), ("I'd ", "I would "), ("I've ", "I have "),
     ("what's", "what is"),
 )  # fmt: skip
+_DECIDING = {
+    "fr": re.compile(
+        r"\b(?:(?P<thing>lumière|lumières|clarté|éclairage|chaleur|chauffage|bruit|musique|fraîcheur|air frais)|"
+        r"(?P<quality>sombre|noir|noire|obscur|obscure|froid|froide|chaud|chaude|frais|clair|lumineux|lumineuse|"
+        r"éclairé|éclairée|fort|forte|bruyant|bruyante|glacial|glaciale))\b"
+    ),
+    "en": re.compile(
+        r"\b(?:(?P<thing>light|lights|heat|heating|noise|music|warmth|fresh air)|"
+        r"(?P<quality>dark|dim|gloomy|cold|hot|warm|chilly|freezing|bright|loud|noisy|boiling|stuffy|warmer|cooler))\b"
+    ),
+}
+"""The words that make a loose sentence what it is."""
+_TELLING = {
+    "fr": re.compile(
+        r"\bvoi[rst]|voyai|\bvue\b|éclair|allum|étei|coup|ébloui|yeux|illumin|obscur|noir|pénombre|ténèbres|nuit|jour|"
+        r"pôle|banquise|igloo|frigo|congel|glac|gel|grelott|caill|canard|four|sauna|étuve|cuit|fond|sue|sueur|transpir|"
+        r"étouff|crève|degrés|réchauff|rafraîch|refroid|temp|oreill|enten|silence|calme|volume|\bson\b|télé|radio|"
+        r"baisse|monte|volets|soleil|odeur|sent\b|fumée|aér|respir|lamp|ampoule|lust|inter|grotte|tunnel|cave sans"
+    ),
+    "en": re.compile(
+        r"\bsee\b|\bseeing|black|pitch|shad|dusk|murk|lit\b|brighten|illumin|glare|glaring|blind|dazzl|harsh|eyes|turn|"
+        r"switch|lamp|arctic|pole|siberia|antarct|igloo|fridge|freez|froz|ice|icy|icicle|shiver|trembl|goose|teeth|numb|"
+        r"oven|sauna|furnace|sahara|desert|tropic|melt|sweat|boil|roast|bak|suffocat|burn|stifl|sweltering|cool|temp|"
+        r"ears|hear|quiet|volume|sound|\btv\b|telev|radio|racket|din\b|shutter|sun|smell|stink|smok|air\b|breath|"
+        r"cave|dungeon|tunnel|night|darkness|wasting|kill|cozy",
+        re.IGNORECASE,
+    ),
+}
+"""Words that would still say what is meant, or nearly."""
+_ASKING = {
+    "fr": re.compile(r"(?:peux-tu|tu p|pourr|est-ce|donne|mets|fais|apporte|envoie|il faut|merci de|veux-tu|on peut)"),
+    "en": re.compile(r"(?:can|could|would|will|please|give|bring|get|make|let|put|hit|send|shine)\b"),
+}
 _NEGATIVE = re.compile(r"\b(pas|plus|ne|n'\w+|no|not|n't|never|trop|too|moins|less|sans|without)\b|n't")
 
 
@@ -189,11 +222,11 @@ def demo_home() -> Home:
 def random_home(rng: random.Random) -> Home:
     """The demo home, a part of it, or another one; sometimes none at all."""
     kind = rng.random()
-    if kind < 0.65:
+    if kind < 0.5:
         return demo_home()
-    if kind < 0.75:
+    if kind < 0.58:
         return _part_of(demo_home(), rng)
-    return Home() if kind < 0.77 else _made_up_home(rng)
+    return Home() if kind < 0.6 else _made_up_home(rng)
 
 
 @lru_cache(maxsize=1)
@@ -321,6 +354,34 @@ def _plain(section: str) -> Callable[[Phrases, Home, random.Random], Made]:
     return make
 
 
+def _talk(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """Anything else that people say, in many words: wishes, plans, opinions, what happened; no call."""
+    section = rng.choices(("statement", "question", "request"), (65, 17, 18))[0]
+    text = phrases.say(rng.choice(phrases.section("talk")[section]), rng)
+    return (), _wrapped(phrases, text, rng, 0.15), _NO_ANSWER[phrases.language][section]
+
+
+def _spoilt(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """A sentence built like one that stands for a call, but of something else: the words decide, not the build."""
+    language = phrases.language
+    for _ in range(20):
+        group = rng.choice(phrases.section("loose"))
+        room = _room_to_name(phrases, home, rng, needed=True)
+        text = _with_room(phrases, rng.choice(group["say"]), room, rng)
+        spoilt = _DECIDING[language].sub(lambda found: _other_word(phrases, str(found.lastgroup), rng), text)
+        if spoilt != text and not _TELLING[language].search(spoilt):
+            kind = "request" if _ASKING[language].match(text) else "statement"
+            return (), tidy(spoilt, language), _NO_ANSWER[language][kind]
+    return _talk(phrases, home, rng)
+
+
+def _other_word(phrases: Phrases, kind: str, rng: random.Random) -> str:
+    """A word of that kind that decides nothing."""
+    if kind == "thing":
+        return phrases.word(rng.choice(("mass", "mass", "many")), rng)
+    return phrases.word("quality", rng)
+
+
 def _chat(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     reply, templates = rng.choice(list(phrases.section("chat").items()))
     text = phrases.say(rng.choice(templates), rng)
@@ -390,8 +451,8 @@ def _favourites(phrases: Phrases, home: Home, rng: random.Random) -> Made:
 
 
 _MAKERS: dict[Callable[[Phrases, Home, random.Random], Made], float] = {
-    _loose: 44, _named: 3, _watch: 2, _chat: 22, _domain: 12, _jokes: 2, _riddles: 3, _favourites: 4,
-    _plain("question"): 9, _plain("statement"): 20, _unable: 3, _plain("unsure"): 3,
+    _loose: 54, _named: 3, _watch: 2, _chat: 18, _domain: 9, _jokes: 2, _riddles: 3, _favourites: 4,
+    _plain("question"): 7, _plain("statement"): 16, _unable: 3, _plain("unsure"): 3, _talk: 26, _spoilt: 9,
 }  # fmt: skip
 
 
@@ -477,7 +538,7 @@ def _room_to_name(phrases: Phrases, home: Home, rng: random.Random, needed: bool
     if rng.random() < 0.06 or not home.areas:
         return phrases.some_room(rng)
     known = [area for area in home.areas if set(area.names) & _demo_names()]
-    area = rng.choice(known if known and rng.random() < 0.7 else home.areas)
+    area = rng.choice(known if known and rng.random() < 0.55 else home.areas)
     return _words_of_area(phrases, area, rng) or phrases.some_room(rng)
 
 
@@ -502,7 +563,7 @@ def _with_room(phrases: Phrases, template: str, room: RoomWords | None, rng: ran
         return phrases.say(template, rng, {"in": here, "of": "", "device": device})
     inside = phrases.inside(room, rng)
     belonging = phrases.belonging(room)
-    the = room.said if phrases.language == "fr" or rng.random() < 0.85 else f"my {room.noun}"
+    the = f"my {room.noun}" if room.said.startswith("the ") and rng.random() < 0.15 else room.said
     into = rng.choice(("to", "into", "down to", "up to")) + f" {room.said}"
     places: Places = {"in": inside, "of": belonging, "the": the, "into": into, "device": device}
     if "{in}" not in template or rng.random() < 0.85:

@@ -1,4 +1,5 @@
-"""Sentences for the demo Llama, drawn at random from the phrase files (`llama_phrases_fr.yaml`, `…_en.yaml`)."""
+"""Sentences for the demo Llama, drawn at random from the phrase files (`llama_phrases_fr.yaml`,
+`llama_talk_fr.yaml` and those of English)."""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ class RoomWords:
     @property
     def noun(self) -> str:
         """The bare noun, as a home names the room."""
-        return re.sub(r"^(le |la |les |l'|the )", "", self.said)
+        return re.sub(r"^(le |la |les |l'|the )", "", self.said).lower()
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,12 @@ class Phrases:
 
 @lru_cache(maxsize=4)
 def load_phrases(language: str) -> Phrases:
-    """The phrase file of a language."""
-    text = (FOLDER / f"llama_phrases_{language}.yaml").read_text(encoding="utf-8")
-    return Phrases(language, yaml.safe_load(text))
+    """The phrase files of a language."""
+    data, talk = (
+        yaml.safe_load((FOLDER / f"llama_{kind}_{language}.yaml").read_text(encoding="utf-8"))
+        for kind in ("phrases", "talk")
+    )
+    return Phrases(language, {**data, "talk": talk["talk"], "lists": {**data["lists"], **talk["lists"]}})
 
 
 def pseudo_word(language: str, rng: random.Random) -> str:
@@ -180,7 +184,7 @@ def _inside_en(room: RoomWords, rng: random.Random) -> str:
     article = rng.choice(("my", "our", "this")) if rng.random() < 0.12 else "the"
     if rng.random() < 0.06:
         preposition = rng.choice(("inside", "down in", "up in", "out in", "at"))
-    return f"{preposition} {article} {room.noun}"
+    return f"{preposition} {article} {room.noun}" if room.said.startswith("the ") else f"{preposition} {room.said}"
 
 
 def _my_fr(room: RoomWords) -> str:

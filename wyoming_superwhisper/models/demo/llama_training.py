@@ -38,6 +38,8 @@ _BATCHES = 4
 """Steps taken in the same homes, each with conversations of like lengths."""
 _ASKED_SHARE, _ASKED_WEIGHT = 0.1, 0.3
 """Share of the user's tokens that are learnt too, and their loss beside 1 on the tokens of the answer."""
+_FIRST_WEIGHTS = (4.0, 1.0, 1.0, 2.0, 2.0, 2.0)
+"""Loss on the first tokens of an answer beside 1 on the others: there it is decided whether to act and how."""
 _MAX_LENGTH = 90
 _WARMUP = 100
 _HOME_CHARS = (200, 800, 20_000, 20_000, 20_000)
@@ -78,6 +80,8 @@ class Training:
         self._checkpoint: Path = options.work / f"checkpoint-{options.name}.pt"
         if self._checkpoint.exists():
             self._resume()
+        elif options.begin_with:
+            self.model.load_state_dict(torch.load(options.begin_with, weights_only=True)["model"])
 
     def to_the_end(self) -> None:
         """Train until the last step, saying how it goes."""
@@ -168,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("build/demo-llama"), help="where unfinished work is kept")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the model is written")
     parser.add_argument("--name", default="demo", help="name of the checkpoint, to keep several runs apart")
+    parser.add_argument("--begin-with", type=Path, help="checkpoint of another run, whose weights are taught further")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=3072)
@@ -211,6 +216,8 @@ def _batch(pools: Sequence[Sequence[tuple[list[int], int]]], rng: random.Random)
             kept = torch.tensor(tokens[:width])
             block[home, row, : len(kept)] = kept
             weights[home, row, answer : len(kept)] = 1.0
+            decided = weights[home, row, answer : len(kept)][: len(_FIRST_WEIGHTS)]
+            decided.copy_(torch.tensor(_FIRST_WEIGHTS[: len(decided)]))
             weights[home, row, rng.sample(range(min(answer, width)), int(answer * _ASKED_SHARE))] = _ASKED_WEIGHT
     return block, weights
 
@@ -223,7 +230,7 @@ def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _answer_loss(each: Tensor, weights: Tensor) -> float:
-    answers = weights == 1.0
+    answers = weights >= 1.0
     return float(each[answers].mean().detach())
 
 
