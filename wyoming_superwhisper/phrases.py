@@ -19,6 +19,41 @@ _PHRASES: dict[str, dict[str, str]] = {
         "en": "I can't reach {target}: no Home Assistant is connected. Nothing was done.",
         "es": "No puedo acceder a {target}: no hay ningún Home Assistant conectado. No se ha hecho nada.",
     },
+    "ha_unreachable": {
+        "fr": "Je n'arrive pas à joindre Home Assistant. Rien n'a été fait.",
+        "en": "I can't reach Home Assistant. Nothing was done.",
+        "es": "No puedo acceder a Home Assistant. No se ha hecho nada.",
+    },
+    "ha_refused": {
+        "fr": "Home Assistant n'accepte pas mon jeton d'accès. Rien n'a été fait.",
+        "en": "Home Assistant does not accept my access token. Nothing was done.",
+        "es": "Home Assistant no acepta mi token de acceso. No se ha hecho nada.",
+    },
+    "ha_unsure": {
+        "fr": "Home Assistant n'a pas répondu : je ne sais pas si cela a été fait.",
+        "en": "Home Assistant did not answer: I don't know whether that was done.",
+        "es": "Home Assistant no ha respondido: no sé si se ha hecho.",
+    },
+    "ha_failed": {
+        "fr": "Home Assistant n'a pas pu le faire.",
+        "en": "Home Assistant could not do that.",
+        "es": "Home Assistant no ha podido hacerlo.",
+    },
+    "ha_not_done": {
+        "fr": "Home Assistant n'a rien trouvé qui corresponde. Rien n'a été fait.",
+        "en": "Home Assistant found nothing that fits. Nothing was done.",
+        "es": "Home Assistant no ha encontrado nada que corresponda. No se ha hecho nada.",
+    },
+    "ha_not_done_for": {
+        "fr": "Home Assistant n'a pas pu le faire pour {target}.",
+        "en": "Home Assistant could not do that for {target}.",
+        "es": "Home Assistant no ha podido hacerlo para {target}.",
+    },
+    "ha_partly": {
+        "fr": "{reply}, mais pas {names}.",
+        "en": "{reply}, but not {names}.",
+        "es": "{reply}, pero no {names}.",
+    },
     "timer_finished": {
         "fr": "Le minuteur{name} est terminé.",
         "en": "The timer{name} is finished.",
