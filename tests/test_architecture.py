@@ -39,6 +39,10 @@ MAY_IMPORT = {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
         "speech_text", "models.voices", "config.settings", "timers",
     },
+    "home_assistant": {
+        "home_assistant", "assistant", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",
+        "replies",
+    },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant", "phrases", "timers"},
     "satellite": {"satellite", "config", "discovery", "audio", "wire", "client"},
 }  # fmt: skip

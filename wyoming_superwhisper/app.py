@@ -34,10 +34,15 @@ from wyoming_superwhisper.engines.remote import (
 from wyoming_superwhisper.engines.wake_word import choose_words
 from wyoming_superwhisper.errors import SettingsError, Stopping, SuperwhisperError
 from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.home_assistant.client import Client
+from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
+from wyoming_superwhisper.home_assistant.link import Link
+from wyoming_superwhisper.home_assistant.names import merged
 from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.models.store import ModelStore
 from wyoming_superwhisper.models.voices import read_voices
+from wyoming_superwhisper.pipeline.home_news import HomeNews
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
@@ -68,7 +73,7 @@ async def local_server(settings: Settings, engines: Collection[str] = ENGINES) -
         uri = f"unix://{Path(folder) / 'socket'}"
         private = replace(settings, server=replace(settings.server, uri=uri, zeroconf=False))
         async with AsyncExitStack() as stack:
-            await _start(private, stack, engines=engines)
+            await _start(private, stack, engines=engines, wait_for_names=True)
             yield uri
 
 
@@ -116,6 +121,7 @@ async def _start(
     stack: AsyncExitStack,
     hurry: asyncio.Event | None = None,
     engines: Collection[str] = ENGINES,
+    wait_for_names: bool = False,
 ) -> Server:
     """Build everything into the stack, which closes it in reverse. Engines that are left out are never started."""
     began_s = time.monotonic()
@@ -124,13 +130,20 @@ async def _start(
     workers = _make_workers(plan)
     for worker in workers.values():
         stack.push_async_callback(worker.close)
-    server = Server(settings.server, settings.limits, _make_services(plan, workers))
+    link = _make_link(settings) if "light" in engines else None
+    server = Server(settings.server, settings.limits, _make_services(plan, workers, link))
     await server.start()
     stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
     logger.info("listening on %s", server.uri)
     started = {name: worker for name, worker in workers.items() if name in engines}
     for worker in started.values():
         await worker.start()
+    if link is not None:
+        stack.push_async_callback(link.client.close)
+        await stack.enter_async_context(_background(link.news.run(), "home news"))
+        await stack.enter_async_context(_background(link.link.run(), "home assistant"))
+        if wait_for_names:
+            await link.link.tried.wait()
     if settings.server.zeroconf and server.address.scheme == "tcp":
         await stack.enter_async_context(_advertisement(settings, server))
     await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
@@ -162,7 +175,6 @@ def _check_promises(settings: Settings) -> None:
     idle = {
         "metrics.listen": settings.metrics.listen != "off",
         "satellites": settings.satellites,
-        "home_assistant.url": settings.home_assistant.url,
         "record.dir": settings.record.dir,
         "gpu.idle_unload_s": settings.gpu.idle_unload_s,
     }
@@ -271,7 +283,26 @@ def _light(plan: _Plan) -> dict[str, Any]:
     }
 
 
-def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Services:
+@dataclass(frozen=True)
+class _HomeAssistant:
+    """The link to Home Assistant, and who is told of the names that it learns."""
+
+    client: Client
+    link: Link
+    news: HomeNews
+
+
+def _make_link(settings: Settings) -> _HomeAssistant | None:
+    """None where the settings name no Home Assistant. Nothing is connected yet."""
+    named = settings.home_assistant
+    if not named.url:
+        return None
+    client, news = Client(named.url, named.token), HomeNews()
+    link = Link(client, lambda learnt: news.changed(Home(merged(learnt, settings.home))))
+    return _HomeAssistant(client, link, news)
+
+
+def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _HomeAssistant | None) -> Services:
     settings = plan.settings
     words = choose_words(settings.wake.engine, settings.wake.words)
     offered = settings.server.services
@@ -292,6 +323,23 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
     described = info.build_info(offer)
     timer_news = TimerNews()
     default_language = settings.asr.languages[0] if settings.asr.language == "auto" else settings.asr.language
+    assistant = Assistant(
+        intents,
+        llm,
+        plan.home,
+        languages=settings.intents.languages,
+        default_language=default_language,
+        guess_language=guess_language,
+        forget_s=settings.llm.forget_s,
+        llm_name=offer.llm_model,
+        executor=HomeAssistantExecutor(link.client, link.link) if link else None,
+        timers=Timers(timer_news.tell),
+    )
+    if link:
+        link.news.tell_front(assistant.use_home)
+        link.news.tell_engine("light", intents)
+        if llm:
+            link.news.tell_engine("llama", llm)
     return Services(
         settings=settings,
         info=wire.encode(described.event()),
@@ -299,21 +347,10 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess]) -> Service
         asr_models=frozenset({asr_model}),
         default_language=default_language,
         default_voice=_default_voice(plan, default_language),
-        home=plan.home,
         recognizer=RemoteRecognizer(workers["whisper"], settings.asr.languages),
         voice_activity=RemoteVoiceActivity(workers["light"]),
         wake_words=RemoteWakeWords(workers["light"], words),
-        assistant=Assistant(
-            intents,
-            llm,
-            plan.home,
-            languages=settings.intents.languages,
-            default_language=default_language,
-            guess_language=guess_language,
-            forget_s=settings.llm.forget_s,
-            llm_name=offer.llm_model,
-            timers=Timers(timer_news.tell),
-        ),
+        assistant=assistant,
         synthesizer=RemoteSynthesizer(workers["piper"], plan.voices),
         timer_news=timer_news,
     )

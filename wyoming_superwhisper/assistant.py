@@ -219,6 +219,10 @@ class Assistant:
             "HassUnpauseTimer": self._unpause_timer,
         }
 
+    def use_home(self, home: Home) -> None:
+        """Use these names of rooms and devices from now on."""
+        self.home = home
+
     def language(self, said: Said) -> str:
         """The base code of the language of a sentence: of the request, else of the text, else the house's."""
         if said.language and said.language.lower() != "auto":

@@ -71,7 +71,6 @@ async def serving(
         asr_models=frozenset(),
         default_language="fr",
         default_voice="fr_FR-demo-low",
-        home=home,
         recognizer=recognizer,
         voice_activity=voices,
         wake_words=FakeWakeWords("okay_nabu"),

@@ -526,7 +526,13 @@ def _check_server(settings: Settings, found: Mapping[str, _Found]) -> None:
         allowed = f"auto or one of asr.languages ({', '.join(languages)})"
         raise _wrong(place.where if place else "the settings", "asr.language", language, allowed)
     _check_ids(settings.home, found)
-    _check_places(settings.home, found)
+    _check_places(settings.home, found, learnt=bool(settings.home_assistant.url))
+    if settings.home_assistant.url and not settings.home_assistant.token:
+        place = found.get("home_assistant.url")
+        raise SettingsError(
+            f"{place.where if place else 'the settings'}: home_assistant.url needs a token: set home_assistant."
+            f"token_file or {environment_name('home_assistant.token')}"
+        )
 
 
 def _check_ids(home: HomeSettings, found: Mapping[str, _Found]) -> None:
@@ -543,8 +549,8 @@ def _check_ids(home: HomeSettings, found: Mapping[str, _Found]) -> None:
             seen.add(entry.id)
 
 
-def _check_places(home: HomeSettings, found: Mapping[str, _Found]) -> None:
-    """Every floor and area that is named must be there."""
+def _check_places(home: HomeSettings, found: Mapping[str, _Found], learnt: bool) -> None:
+    """Every floor and area that is named must be there; a satellite's may be one to be `learnt` of Home Assistant."""
     floors, areas = {floor.id for floor in home.floors}, {area.id for area in home.areas}
     for index, area in enumerate(home.areas):
         if area.floor and area.floor not in floors:
@@ -555,7 +561,7 @@ def _check_places(home: HomeSettings, found: Mapping[str, _Found]) -> None:
             where = found["home.devices"].item(index)
             raise _no_such(where, f"device {device.id} is in area", device.area, "home.areas", areas)
     for satellite, area_id in home.satellites.items():
-        if area_id not in areas:
+        if area_id not in areas and not learnt:
             where = found["home.satellites"].where
             raise _no_such(where, f"satellite {satellite} is in area", area_id, "home.areas", areas)
 

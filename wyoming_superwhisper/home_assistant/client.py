@@ -164,7 +164,7 @@ class Connection:
         """and this is called."""
 
     async def command(self, kind: str, **fields: Any) -> Any:
-        """The result of a command. Raises `RequestFailed`, `ConnectionEnded`."""
+        """The result of a command. Raises `RequestFailed`, `TokenRefused` (not its business), `ConnectionEnded`."""
         return await self._call(self._take_id(), kind, fields)
 
     async def subscribe(self, listener: OnEvent, kind: str, **fields: Any) -> None:
@@ -242,9 +242,11 @@ class Connection:
                 answer.set_exception(error)
 
 
-def _failure(error: Any) -> RequestFailed:
+def _failure(error: Any) -> HomeAssistantError:
     fields = error if isinstance(error, dict) else {}
-    return RequestFailed(f"Home Assistant refused: {_excerpt(fields.get('message'))}", str(fields.get("code") or ""))
+    if fields.get("code") == "unauthorized":
+        return TokenRefused("The token must be one of an administrator: others are not told what is exposed.")
+    return RequestFailed(f"Home Assistant refused: {_excerpt(fields.get('message'))}.", str(fields.get("code") or ""))
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

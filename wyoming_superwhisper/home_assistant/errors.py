@@ -18,7 +18,7 @@ class ConnectionEnded(HomeAssistantError):
 
 
 class TokenRefused(HomeAssistantError):
-    """Home Assistant does not accept the token."""
+    """Home Assistant does not accept the token, or not for this."""
 
 
 class RequestFailed(HomeAssistantError):

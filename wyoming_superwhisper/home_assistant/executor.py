@@ -93,7 +93,7 @@ class HomeAssistantExecutor:
         return await self._handle_plainly(call)
 
     async def _handle_plainly(self, call: IntentCall) -> _Outcome:
-        """Where Home Assistant knows nothing of assistants, see to it ourselves that only exposed entities are meant."""
+        """Where Home Assistant knows nothing of assistants: mean exposed entities only by our own doing."""
         targets = Targets(self._link)
         if targets.is_question(call):
             outcome = await self._post_plainly(call.name, call.slots)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from wyoming_superwhisper.config.settings import HomeSettings
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client, Connection
-from wyoming_superwhisper.home_assistant.errors import ConnectionEnded, HomeAssistantError, RequestFailed, TokenRefused
+from wyoming_superwhisper.home_assistant.errors import ConnectionEnded, HomeAssistantError, TokenRefused
 from wyoming_superwhisper.home_assistant.names import home_from
 from wyoming_superwhisper.home_assistant.registries import MOST_DEVICES, Registries, RegistryReader, precision_of
 from wyoming_superwhisper.home_assistant.states import States
@@ -33,7 +33,7 @@ QUIET_S = 0.3
 """What changed is read once nothing has changed for this long,"""
 LATEST_S = 2.0
 """or this long after the first change."""
-STRAYS_S = 3.0
+STRAYS_S = 2.0
 """How often the exposure of entities that are in no registry is looked at, where there are any: no event tells it."""
 STARTING_S = 90.0
 """While Home Assistant starts, the names learnt before are kept, for this long at most."""
@@ -77,6 +77,10 @@ class Link:
         """Version of Home Assistant, once connected."""
         self.ready = asyncio.Event()
         """Set while connected and read."""
+        self.gone = asyncio.Event()
+        """Set while not."""
+        self.tried = asyncio.Event()
+        """Set once the first attempt has ended, well or not."""
         self._client = client
         self._on_home = on_home
         self._learnt = False
@@ -88,7 +92,7 @@ class Link:
             try:
                 async with self._client.connect() as connection:
                     await self._follow(connection)
-            except (TokenRefused, RequestFailed) as error:
+            except TokenRefused as error:
                 self._become(LinkState.REFUSED, str(error))
             except HomeAssistantError as error:
                 self._become(LinkState.LOST, str(error))
@@ -113,6 +117,8 @@ class Link:
             logger.debug("%s", why)
         self.state = state
         self.ready.clear()
+        self.gone.set()
+        self.tried.set()
 
     async def _follow(self, connection: Connection) -> None:
         """Read, and read again whenever something changed, until the connection ends."""
@@ -169,10 +175,12 @@ class Link:
         self.state = LinkState.READY
         self._pause_s = FIRST_PAUSE_S
         self.ready.set()
+        self.gone.clear()
         if home != self.home.settings or not self._learnt:
             self._learnt = True
             self.home = Home(home)
             self._on_home(home)
+        self.tried.set()
 
 
 class _Changes:

@@ -66,26 +66,42 @@ def _areas(records: Iterable[Record], floors: set[str]) -> Iterable[Area]:
 
 
 def _devices(registries: Registries, states: States, areas: set[str]) -> Iterable[Device]:
-    lists_own_name = any(None in aliases for aliases in registries.aliases.values())
     for entity_id in registries.exposed:
         record = registries.entities.get(entity_id, {})
-        own = clean(state.name) if (state := states.get(entity_id)) else _registered_name(record, registries)
-        names = _entity_names(own, registries.aliases.get(entity_id), lists_own_name)
+        names = _entity_names(entity_id, record, registries, states)
         if names and _id(entity_id):
             area = area_of(record, registries)
             yield Device(entity_id, names[0], names[1:], area if area in areas else "")
 
 
-def _entity_names(own: str, aliases: tuple[str | None, ...] | None, lists_own_name: bool) -> tuple[str, ...]:
-    """An entity's names. Newer releases list its own one among the aliases (None): where it isn't, it doesn't count."""
-    if aliases is None or not lists_own_name:
-        return _names(own, aliases)
-    names = _names(None, tuple(own if alias is None else alias for alias in aliases))
-    return (own, *(name for name in names if name != own)) if own in names else names
+def _entity_names(entity_id: str, record: Record, registries: Registries, states: States) -> tuple[str, ...]:
+    """Every name that Home Assistant's own handlers take the entity by, the one it goes by first.
+
+    Newer releases (their records say which part of a name comes next) list it among the aliases, as None, and take
+    the entity by none but those. Older ones take it by the name of its state, and by its aliases.
+    """
+    aliases = registries.aliases.get(entity_id)
+    if "next_name_part" not in record or aliases is None:
+        state = states.get(entity_id)
+        return _names(state.name if state else _registered_name(record, registries), aliases)
+    own = _computed_name(record, registries)
+    names = _names(None, [own if alias is None else alias for alias in aliases])
+    return _names(own, names) if own in names else names
+
+
+def _computed_name(record: Record, registries: Registries) -> str:
+    """What newer releases call an entity: its device's name comes first where both are in the same area."""
+    device = registries.devices.get(str(record.get("device_id")), {})
+    parts = [clean(record.get("name")) or clean(record.get("original_name"))]
+    if record.get("next_name_part") == "device":
+        parts.insert(0, _device_name(device))
+        if device.get("next_name_part") == "parent_device":
+            parts.insert(0, _device_name(_parent(device, registries)))
+    return " ".join(part for part in parts if part)
 
 
 def _registered_name(record: Record, registries: Registries) -> str:
-    """The name of an entity whose state is not there yet."""
+    """What older releases call an entity whose state is not there yet."""
     name = clean(record.get("name")) or clean(record.get("original_name"))
     if record.get("has_entity_name") is True:
         device = registries.devices.get(str(record.get("device_id")), {})
@@ -130,8 +146,10 @@ def merged(learnt: HomeSettings, settings: HomeSettings) -> HomeSettings:
     """The learnt home, with the rooms that the settings name for satellites on top."""
     areas = {area.id for area in learnt.areas}
     by_name: Mapping[str, str] = {area.name.casefold(): area.id for area in learnt.areas}
+    called = {area.id: area.name for area in settings.areas}
     named = {
-        key: area if area in areas else by_name.get(area.casefold(), "") for key, area in settings.satellites.items()
+        key: area if area in areas else by_name.get(called.get(area, area).casefold(), "")
+        for key, area in settings.satellites.items()
     }
     return HomeSettings(
         floors=learnt.floors,

@@ -64,7 +64,7 @@ class RegistryReader:
         self._asked: frozenset[str] = frozenset()
 
     async def read(self) -> Registries:
-        """Everything as it is now. Raises `RequestFailed` (a token without rights), `ConnectionEnded`."""
+        """Everything as it is now. Raises `TokenRefused` (one without rights), `RequestFailed`, `ConnectionEnded`."""
         command = self._connection.command
         entities, devices, areas, floors, listed, new = await asyncio.gather(
             command("config/entity_registry/list"),
@@ -156,7 +156,8 @@ def precision_of(registries: Registries) -> dict[str, int]:
         options = registries.entities.get(entity_id, {}).get("options")
         sensor = options.get("sensor") if isinstance(options, dict) else None
         if isinstance(sensor, dict):
-            digits = sensor.get("display_precision", sensor.get("suggested_display_precision"))
+            digits = sensor.get("display_precision")
+            digits = sensor.get("suggested_display_precision") if digits is None else digits
             if isinstance(digits, int) and 0 <= digits <= 10:
                 found[entity_id] = digits
     return found

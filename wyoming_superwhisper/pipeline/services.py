@@ -31,10 +31,14 @@ class Services:
     """Base code of the language of the house ("fr")."""
     default_voice: str
     """Voice for a text that names neither voice nor a language of another voice."""
-    home: Home
     recognizer: SpeechRecognizer
     voice_activity: VoiceActivity
     wake_words: WakeWordDetector
     assistant: Assistant
     synthesizer: SpeechSynthesizer
     timer_news: TimerNews
+
+    @property
+    def home(self) -> Home:
+        """The rooms and devices as they are known now."""
+        return self.assistant.home
