@@ -337,7 +337,7 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _Hom
     )
     if link:
         link.news.tell_front(assistant.use_home)
-        link.news.tell_engine("light", intents)
+        link.news.tell_engine("light", rules)
         if llm:
             link.news.tell_engine("llama", llm)
     return Services(
