@@ -351,6 +351,57 @@ async def test_a_yes_in_another_conversation_opens_nothing(make: Make) -> None:
     assert not isinstance(await part(assistant, "Oui.", conversation="other"), Intents)
 
 
+@pytest.mark.parametrize(
+    ("language", "said", "yes", "no", "question"),
+    [
+        ("fr", "Je voudrais sortir la voiture.", "Oui, vas-y.", "Non merci.", "vraiment"),
+        ("en", "I would like to get the car out.", "Yes.", "No, thanks.", "really"),
+        ("es", "Quiero sacar el coche.", "Sí.", "No, gracias.", "verdad"),
+    ],
+)
+async def test_the_question_is_asked_and_answered_in_the_speakers_language(
+    make: Make, language: str, said: str, yes: str, no: str, question: str
+) -> None:
+    assistant = make(llm=FakeLanguageModel(AnswerPart(intents=(GARAGE,))))
+    asked = await part(assistant, said, language=language)
+    assert isinstance(asked, Answer)
+    assert question in asked.text
+    assert isinstance(await part(assistant, no, language=language), Answer)
+    await part(assistant, said, language=language)
+    assert isinstance(await part(assistant, yes, language=language), Intents)
+
+
+async def test_a_yes_that_comes_too_late_opens_nothing(make: Make) -> None:
+    now = [0.0]
+    assistant = make(
+        llm=FakeLanguageModel(AnswerPart(intents=(GARAGE,))), conversations=Conversations(300, clock=lambda: now[0])
+    )
+    await part(assistant, "Je voudrais sortir la voiture.")
+    now[0] = 61.0
+    assert not isinstance(await part(assistant, "Oui."), Intents)
+
+
+async def test_a_satellite_of_ours_executes_nothing_before_the_yes(make: Make) -> None:
+    executed: list[str] = []
+
+    class Executor:
+        async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
+            executed.append(call.name)
+            return Executed("Ouvert.", True)
+
+    assistant = make(llm=FakeLanguageModel(AnswerPart(intents=(GARAGE,))), executor=Executor())
+    await part(assistant, "Je voudrais sortir la voiture.", execute=True)
+    assert executed == []
+    assert await part(assistant, "Oui.", execute=True) == Answer("Ouvert.")
+    assert executed == ["HassTurnOn"]
+
+
+async def test_without_a_conversation_a_yes_is_nobodys(make: Make) -> None:
+    assistant = make(FakeIntents({}), FakeLanguageModel(AnswerPart(intents=(GARAGE,))))
+    await part(assistant, "Je voudrais sortir la voiture.", conversation="")
+    assert not isinstance(await part(assistant, "Oui.", conversation=""), Intents)
+
+
 async def test_a_door_that_was_named_in_full_is_not_asked_about(make: Make) -> None:
     assert isinstance(await part(make(), "Ouvre la porte du garage."), Intents)
 

@@ -25,11 +25,15 @@ from wyoming_superwhisper.engines.base import (
     RecognizeRequest,
 )
 from wyoming_superwhisper.errors import Busy, EngineLost, SuperwhisperError
-from wyoming_superwhisper.home import Home, domain_of
+from wyoming_superwhisper.guarded import guarded_target
+from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.intents_text import language_of, normalise
 from wyoming_superwhisper.timers import NoSuchTimer, SeveralTimers, Timer, Timers, TooManyTimers
 
 logger = logging.getLogger(__name__)
+
+CONFIRM_S = 60.0
+"""How long a yes to a question counts, in seconds: later it was meant for something else."""
 
 
 # --- what comes in ---------------------------------------------------------------------------------------------------
@@ -297,7 +301,7 @@ class Assistant:
 
     def _confirmed(self, turn: _Turn) -> tuple[IntentCall, ...]:
         """What was asked about and is now confirmed; anything but a yes drops the question."""
-        calls, turn.conversation.to_confirm = turn.conversation.to_confirm, ()
+        calls = turn.conversation.take_asked(self.conversations.now())
         words = normalise(turn.said.text, turn.language)
         return calls if calls and phrases.is_said("yes", words, turn.language) else ()
 
@@ -365,10 +369,11 @@ class Assistant:
     async def _chosen(self, turn: _Turn, chosen: tuple[IntentCall, ...]) -> AsyncIterator[Part]:
         """Act on what the model chose; what opens the house waits for a yes."""
         calls = await self._completed(turn, chosen)
-        if target := self._sensitive(calls):
+        if target := guarded_target(calls, self.home):
             question = phrases.say("confirm", turn.language, target=target)
             turn.conversation.add(turn.said.text, question)
-            turn.conversation.to_confirm = calls if turn.said.conversation else ()
+            if turn.said.conversation:  # else nothing ties a yes to this question
+                turn.conversation.ask(calls, self.conversations.now() + CONFIRM_S)
             yield Answer(question)
             return
         async for part in self._act(turn, calls):
@@ -380,17 +385,6 @@ class Assistant:
         except SuperwhisperError as error:
             logger.warning("Replies could not be asked for: %s", error)
             return tuple(replace(call, text=call.text or phrases.say("done", turn.language)) for call in calls)
-
-    def _sensitive(self, calls: Sequence[IntentCall]) -> str:
-        """What a model's calls would open or disarm, by name; "": nothing of that kind."""
-        for call in calls:
-            slots = call.slots
-            named = self.home.devices_named(str(slots.get("name", "")))
-            domains = {domain_of(device.id) for device in named} | {slots.get("domain")}
-            doors = "cover" in domains and any(_DOORS & _letters(device.name, device.id) for device in named)
-            if domains & _GUARDED or doors or _classes(slots) & _GUARDED_CLASSES:
-                return str(slots.get("name") or slots.get("area") or slots.get("device_class") or slots.get("domain"))
-        return ""
 
     def _excuse(self, turn: _Turn, understood: Understood, error: SuperwhisperError, text: str) -> Part:
         if text:
@@ -456,12 +450,6 @@ _CANNOT = tuple(_WHY_NOT)
 _GOES_ON = re.compile(r"(et|and|y)\b.*\b(aussi|également|too|as well|also|también)$")
 """What only makes sense after another command: "et dans la cuisine aussi"."""
 
-_GUARDED = frozenset({"lock", "alarm_control_panel", "valve"})
-"""Kinds of device that a model's guess never moves without a yes."""
-
-_GUARDED_CLASSES = frozenset({"garage", "gate", "door"})
-_DOORS = frozenset({"garage", "portail", "gate", "porte", "door", "puerta", "portón"})
-
 
 def _say(call: IntentCall, **known: Any) -> str:
     """The pack's reply, completed with what was found out here."""
@@ -480,15 +468,6 @@ def _sentences(texts: Any) -> str:
 
 def _has_words(text: str) -> bool:
     return any(char.isalnum() for char in text)
-
-
-def _classes(slots: Any) -> frozenset[str]:
-    value = slots.get("device_class") or ()
-    return frozenset((value,) if isinstance(value, str) else value)
-
-
-def _letters(*names: str) -> frozenset[str]:
-    return frozenset("".join(char if char.isalpha() else " " for char in " ".join(names).casefold()).split())
 
 
 class _closing:  # noqa: N801  # reads as contextlib's own

@@ -30,7 +30,18 @@ class Conversation:
     """What was said last, for "répète"."""
     to_confirm: tuple[IntentCall, ...] = ()
     """What waits for a yes."""
+    confirm_until: float = 0.0
+    """How long a yes counts."""
     used: float = 0.0
+
+    def ask(self, calls: tuple[IntentCall, ...], until: float) -> None:
+        """Wait for a yes to these calls."""
+        self.to_confirm, self.confirm_until = calls, until
+
+    def take_asked(self, now: float) -> tuple[IntentCall, ...]:
+        """What was asked about, if that was not too long ago. Whatever is said next, the question is over."""
+        calls, self.to_confirm = self.to_confirm, ()
+        return calls if now < self.confirm_until else ()
 
     def add(self, user: str, assistant: str, intents: tuple[IntentCall, ...] = ()) -> None:
         """Remember a turn."""
@@ -47,6 +58,10 @@ class Conversations:
         self._forget_s = forget_s
         self._clock = clock
         self._known: OrderedDict[str, Conversation] = OrderedDict()
+
+    def now(self) -> float:
+        """The time by which conversations are forgotten, in seconds."""
+        return self._clock()
 
     def __len__(self) -> int:
         return len(self._known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any
@@ -58,6 +59,15 @@ class ReplyEvents:
             await self._session.send(HandledChunk(text=answer.text))
 
 
+_TEMPLATE = re.compile(r"\{(?=[{%#])")
+
+
+def without_templates(text: str) -> str:
+    """The same words, in which Jinja finds nothing to do: Home Assistant renders the text of an intent as a template,
+    and words of a user, a model or a device's name may be in it."""
+    return _TEMPLATE.sub("{ ", text)
+
+
 def intent_events(calls: tuple[IntentCall, ...], context: dict[str, Any] | None, renders: bool = False) -> list[Event]:
     """One `intent`, or several between `intents-start` and `intents-stop`."""
     intents = [_intent(call, context, renders) for call in calls]
@@ -67,7 +77,7 @@ def intent_events(calls: tuple[IntentCall, ...], context: dict[str, Any] | None,
 
 
 def _intent(call: IntentCall, context: dict[str, Any] | None, renders: bool) -> Event:
-    text = call.text or (call.template if renders else "")
+    text = without_templates(call.text) or (call.template if renders else "")
     entities = [Entity(name=name, value=value) for name, value in call.slots.items()]
     event: Event = Intent(name=call.name, entities=entities, text=text, context=context).event()
     return event
