@@ -37,7 +37,7 @@ MAY_IMPORT = {
     },
     "pipeline": {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
-        "speech_text", "models.voices", "config.settings", "timers",
+        "speech_text", "intents_text", "observer", "models.voices", "config.settings", "timers",
     },
     "home_assistant": {
         "home_assistant", "assistant", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",

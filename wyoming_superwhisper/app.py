@@ -42,7 +42,11 @@ from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.models.store import ModelStore
 from wyoming_superwhisper.models.voices import read_voices
+from wyoming_superwhisper.observer import NOBODY, Observer
+from wyoming_superwhisper.pipeline.ahead import Shelf
+from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.home_news import HomeNews
+from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
@@ -131,7 +135,9 @@ async def _start(
     for worker in workers.values():
         stack.push_async_callback(worker.close)
     link = _make_link(settings) if "light" in engines else None
-    server = Server(settings.server, settings.limits, _make_services(plan, workers, link))
+    services = _make_services(plan, workers, link)
+    stack.push_async_callback(services.prepared.shelf.close)
+    server = Server(settings.server, settings.limits, services)
     await server.start()
     stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
     logger.info("listening on %s", server.uri)
@@ -302,13 +308,16 @@ def _make_link(settings: Settings) -> _HomeAssistant | None:
     return _HomeAssistant(client, link, news)
 
 
-def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _HomeAssistant | None) -> Services:
+def _make_services(
+    plan: _Plan, workers: Mapping[str, WorkerProcess], link: _HomeAssistant | None, observer: Observer = NOBODY
+) -> Services:
     settings = plan.settings
     words = choose_words(settings.wake.engine, settings.wake.words)
     offered = settings.server.services
     rules = RemoteIntents(workers["light"], settings.intents.languages)
     intents: IntentRecognizer = rules if "intent" in offered else WithoutRules(rules)
     llm = RemoteLanguageModel(workers["llama"]) if "llama" in workers else None
+    prepared = Prepared.of(Shelf(observer), intents, llm, RemoteSynthesizer(workers["piper"], plan.voices))
     asr_model = plan.whisper.name if settings.asr.model != "demo" else "demo"
     offer = info.Offer(
         asr_model=asr_model if "asr" in offered else "",
@@ -324,8 +333,8 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _Hom
     timer_news = TimerNews()
     default_language = settings.asr.languages[0] if settings.asr.language == "auto" else settings.asr.language
     assistant = Assistant(
-        intents,
-        llm,
+        prepared.intents,
+        prepared.llm,
         plan.home,
         languages=settings.intents.languages,
         default_language=default_language,
@@ -337,6 +346,7 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _Hom
     )
     if link:
         link.news.tell_front(assistant.use_home)
+        link.news.tell_front(lambda _: prepared.shelf.clear())
         link.news.tell_engine("light", rules)
         if llm:
             link.news.tell_engine("llama", llm)
@@ -351,8 +361,11 @@ def _make_services(plan: _Plan, workers: Mapping[str, WorkerProcess], link: _Hom
         voice_activity=RemoteVoiceActivity(workers["light"]),
         wake_words=RemoteWakeWords(workers["light"], words),
         assistant=assistant,
-        synthesizer=RemoteSynthesizer(workers["piper"], plan.voices),
+        synthesizer=prepared.synthesizer,
         timer_news=timer_news,
+        prepared=prepared,
+        habits=Habits(),
+        observer=observer,
     )
 
 

@@ -174,6 +174,8 @@ class _Turn:
     language: str
     area: str | None
     conversation: Conversation
+    rehearsed: bool = False
+    """It may never be said: nothing is done, nothing is remembered."""
     spoken: list[str] = field(default_factory=list)
 
 
@@ -239,15 +241,17 @@ class Assistant:
         """The id of the area that a sentence was said in, if it is known."""
         return self.home.area_of(said.area, *said.speakers, said.satellite)
 
-    async def understand(self, said: Said, priority: Priority = Priority.GUESS) -> Understood:
-        """What the rules make of a sentence, with no effect at all; give it to `respond` once the guess holds."""
+    async def understand(
+        self, said: Said, priority: Priority = Priority.GUESS, intents: IntentRecognizer | None = None
+    ) -> Understood:
+        """What the rules (`intents`, else its own) make of a sentence, with no effect at all."""
         language = self.language(said)
         if not _has_words(said.text):
             return Understood(language)
         previous = self.conversations.peek(said.conversation).last_intents if said.conversation else ()
         request = RecognizeRequest(said.text, said.language or language, self.area(said), previous)
         try:
-            return Understood(language, tuple(await self._intents.recognize(request, priority)))
+            return Understood(language, tuple(await (intents or self._intents).recognize(request, priority)))
         except SuperwhisperError as error:
             logger.warning("Rules could not be asked: %s", error)
             return Understood(language, failed=error)
@@ -258,6 +262,33 @@ class Assistant:
         Raises what the engines raise only where no honest sentence can be said instead.
         """
         turn = _Turn(said, self.language(said), self.area(said), self.conversations.get(said.conversation))
+        async with _closing(self._answer(turn, understood, self._llm)) as parts:
+            async for part in parts:
+                yield part
+
+    async def rehearse(self, said: Said, understood: Understood, llm: LanguageModel | None) -> AsyncIterator[Part]:
+        """What `respond` would say, as far as that can be known, with no effect at all; `llm` answers for its own."""
+        async with _closing(self._answer(self._rehearsed(said), understood, llm)) as parts:
+            async for part in parts:
+                yield part
+
+    def is_complete(self, said: Said, understood: Understood) -> bool:
+        """Whether a sentence is a whole command by itself, as far as rules can tell."""
+        turn = self._rehearsed(said)
+        at_once = self._at_once(turn)
+        if at_once is not None:
+            return isinstance(at_once, Answer)
+        return bool(understood.calls or self._confirmed(turn))
+
+    def _rehearsed(self, said: Said) -> _Turn:
+        known = self.conversations.peek(said.conversation) if said.conversation else Conversation()
+        copy = replace(known, exchanges=list(known.exchanges))
+        return _Turn(said, self.language(said), self.area(said), copy, rehearsed=True)
+
+    async def _answer(
+        self, turn: _Turn, understood: Understood | None, llm: LanguageModel | None
+    ) -> AsyncIterator[Part]:
+        said = turn.said
         if (part := self._at_once(turn)) is not None:
             yield replace(part, by="assistant")
             return
@@ -269,10 +300,10 @@ class Assistant:
         by = f"llm:{self._llm_name}"
         if calls and not (self._chat(calls) and said.execute):
             parts, by = self._act(turn, calls), "intent:" + "+".join(call.name for call in calls)
-        elif self._llm is None or self._hangs_in_the_air(turn):
+        elif llm is None or self._hangs_in_the_air(turn):
             parts, by = self._without_model(turn, understood), "assistant"
         else:
-            parts = self._ask(turn, understood, self._llm)
+            parts = self._ask(turn, understood, llm)
         async with _closing(parts):
             async for part in parts:
                 yield replace(part, by=by)
@@ -320,13 +351,22 @@ class Assistant:
         yield Answer(text) if all(result.done for result in results) else NotHandled(text)
 
     async def _execute(self, call: IntentCall, turn: _Turn) -> Executed:
-        if (own := self._own.get(call.name)) is None or "conversation_command" in call.slots:
+        own = None if "conversation_command" in call.slots else self._own.get(call.name)
+        if turn.rehearsed and (own is None or call.name not in _WITHOUT_EFFECT):
+            return await self._expect(call, turn, mine=own is not None)
+        if own is None:
             return await self._executor.execute(call, turn.said, turn.language, turn.area)
         try:
             return Executed(own(call, turn), True)
         except _CANNOT as error:
             key = next(key for kind, key in _WHY_NOT.items() if isinstance(error, kind))
             return Executed(phrases.say(key, turn.language), False)
+
+    async def _expect(self, call: IntentCall, turn: _Turn, *, mine: bool) -> Executed:
+        """What will most likely come of it; nothing is done."""
+        if not mine and isinstance(self._executor, NobodyExecutes):
+            return await self._executor.execute(call, turn.said, turn.language, turn.area)
+        return Executed(_say(call) if mine else call.text, True)
 
     # --- language model
 
@@ -446,6 +486,11 @@ _WHY_NOT: dict[type[Exception], str] = {
     ValueError: "no_time_given",
 }
 _CANNOT = tuple(_WHY_NOT)
+
+_WITHOUT_EFFECT = frozenset(
+    {"HassGetCurrentDate", "HassGetCurrentTime", "HassNevermind", "HassRespond", "HassTimerStatus"}
+)
+"""What is done here and changes nothing: a rehearsal may do it too."""
 
 _GOES_ON = re.compile(r"(et|and|y)\b.*\b(aussi|également|too|as well|also|también)$")
 """What only makes sense after another command: "et dans la cuisine aussi"."""

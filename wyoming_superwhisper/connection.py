@@ -101,6 +101,7 @@ class Connection:
             write_encoded=self._write_encoded,
             spawn=self._spawn_request,
             end_of_speech=self._traffic.end_of_speech,
+            more_waits=lambda: bool(self._queue),
         )
         self._immediate = DescribeHandler(self._session)
         self._handlers = self._make_handlers()

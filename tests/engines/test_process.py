@@ -111,7 +111,7 @@ async def test_a_reader_that_stops_reading_stops_the_engine_until_it_goes_on() -
         first = await anext(stream)
         assert first.data["number"] == 1
         await asyncio.sleep(0.3)
-        assert stream._job.parts_received == 10
+        assert stream.job.parts_received == 10
         assert [part.data["number"] async for part in stream] == list(range(2, 101))
         assert stream.reply.data["took_s"] >= 0.3
 

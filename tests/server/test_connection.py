@@ -29,6 +29,10 @@ from wyoming_superwhisper.connection import EventQueue
 from wyoming_superwhisper.engines.base import LanguageModel
 from wyoming_superwhisper.errors import EngineLost, SettingsError
 from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.observer import NOBODY
+from wyoming_superwhisper.pipeline.ahead import Shelf
+from wyoming_superwhisper.pipeline.habits import Habits
+from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.server import Server
@@ -64,6 +68,7 @@ async def serving(
     home, news = Home(settings.home), TimerNews()
     timers = Timers(news.tell)
     recognizer, synthesizer, voices = FakeRecognizer("bonjour"), FakeSynthesizer(), FakeVoiceActivity()
+    prepared = Prepared.of(Shelf(NOBODY), FakeIntents(), reply or FakeLanguageModel("Oui."), synthesizer)
     services = Services(
         settings=settings,
         info=Event("info"),
@@ -74,9 +79,11 @@ async def serving(
         recognizer=recognizer,
         voice_activity=voices,
         wake_words=FakeWakeWords("okay_nabu"),
-        assistant=Assistant(FakeIntents(), reply or FakeLanguageModel("Oui."), home, timers=timers),
-        synthesizer=synthesizer,
+        assistant=Assistant(prepared.intents, prepared.llm, home, timers=timers),
+        synthesizer=prepared.synthesizer,
         timer_news=news,
+        prepared=prepared,
+        habits=Habits(),
     )
     server = Server(settings.server, settings.limits, services)
     await server.start()

@@ -93,8 +93,12 @@ class AsrSettings:
     """Languages that are advertised and that detection chooses from."""
     endpointing: Literal["client", "server"] = "client"
     """Who ends an utterance: the client's audio-stop, or the server by voice activity."""
+    no_speech_s: float = field(default=8.0, metadata=at_least(0.5))
+    """Where the server ends utterances: time after which one is over in which nobody has spoken, in seconds."""
+    longest_s: float = field(default=30.0, metadata=at_least(1))
+    """Where the server ends utterances: time after which one is over in any case, in seconds."""
     guesses: bool = True
-    """Transcribe ahead at the first short pause."""
+    """Transcribe ahead at the first short pause, and prepare the answer."""
     bias: bool = True
     """Bias recognition towards the names of rooms and devices."""
     window: Literal["full", "speech"] = "full"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 SAMPLE_RATE = 16_000
 """Rate in Hz of all audio given to recognition, voice activity and wake words."""
@@ -76,6 +76,14 @@ class Engine(Protocol):
 
         Returns False when nothing is left to do. Looks at `call.cancelled` and drops such calls.
         """
+
+
+@runtime_checkable
+class Promotes(Protocol):
+    """An engine whose guesses can become urgent while they are on their way."""
+
+    def promote(self, request: Any) -> None:
+        """The guess asked for with this request is wanted now, as a final is. None on its way: nothing."""
 
 
 # --- recognition -----------------------------------------------------------------------------------------------

@@ -323,6 +323,8 @@ class WorkerProcess:
         if job.state is JobState.WAITING and job.priority is Priority.GUESS:
             self._queue.promote(job)
             self._pump()
+        elif job.state is JobState.RUNNING and job.priority is Priority.GUESS:
+            self._instance_of(job).send("promote", {"id": job.id})
         job.priority = Priority.FINAL
 
     def give_credit(self, job: Job, parts: int) -> None:
@@ -766,27 +768,27 @@ class PartStream:
 
     def __init__(self, process: WorkerProcess, job: Job) -> None:
         self._process = process
-        self._job = job
+        self.job = job
         self._taken = 0
         self._closed = False
 
     @property
     def reply(self) -> Reply:
         """The result that came after the last part."""
-        assert self._job.reply is not None
-        return self._job.reply
+        assert self.job.reply is not None
+        return self.job.reply
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Reply:
-        part = await self._job.next_part()
+        part = await self.job.next_part()
         if part is None:
             self.close()
             raise StopAsyncIteration
         self._taken += 1
-        if self._taken >= self._job.first_credit // 2:
-            self._process.give_credit(self._job, self._taken)
+        if self._taken >= self.job.first_credit // 2:
+            self._process.give_credit(self.job, self._taken)
             self._taken = 0
         return part
 
@@ -794,7 +796,7 @@ class PartStream:
         """Want no more; cancels what has not ended. May be called twice."""
         if not self._closed:
             self._closed = True
-            self._process.release(self._job)
+            self._process.release(self.job)
 
     async def __aenter__(self) -> Self:
         return self

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from wyoming_superwhisper.engines.base import (
@@ -59,6 +59,11 @@ class RemoteRecognizer:
         self._languages = languages
         self._on_their_way: dict[TranscribeRequest, Job] = {}
 
+    def promote(self, request: TranscribeRequest) -> None:
+        """See `engines.base.Promotes`."""
+        if (job := self._on_their_way.get(request)) is not None:
+            self._worker.promote(job)
+
     @property
     def languages(self) -> Sequence[str]:
         return self._languages if self._languages is not None else self._worker.capabilities.get("languages", ())
@@ -103,10 +108,15 @@ class RemoteIntents:
     def __init__(self, worker: WorkerProcess, languages: Sequence[str] | None = None) -> None:
         self._worker = worker
         self._languages = languages
+        self._guesses = _Guesses(worker)
 
     @property
     def languages(self) -> Sequence[str]:
         return self._languages if self._languages is not None else self._worker.capabilities.get("languages", ())
+
+    def promote(self, request: RecognizeRequest) -> None:
+        """See `engines.base.Promotes`."""
+        self._guesses.promote(request)
 
     async def recognize(self, request: RecognizeRequest, priority: Priority = Priority.FINAL) -> tuple[IntentCall, ...]:
         data = {
@@ -115,7 +125,12 @@ class RemoteIntents:
             "area": request.area,
             "previous": [dataclasses.asdict(call) for call in request.previous],
         }
-        reply = await self._worker.call("intents.recognize", data, priority=priority)
+        job = self._worker.submit("intents.recognize", data, priority=priority)
+        with self._guesses.known(request, job):
+            try:
+                reply = await job.result()
+            finally:
+                self._worker.release(job)
         return tuple(_intent(fields) for fields in reply.data["intents"])
 
     async def complete(
@@ -135,13 +150,20 @@ class RemoteLanguageModel:
 
     def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
+        self._guesses = _Guesses(worker)
+
+    def promote(self, request: AnswerRequest) -> None:
+        """See `engines.base.Promotes`."""
+        self._guesses.promote(request)
 
     async def answer(self, request: AnswerRequest, priority: Priority = Priority.FINAL) -> AsyncIterator[AnswerPart]:
         data = dataclasses.asdict(request)
-        async with self._worker.stream("answer", data, priority=priority) as parts:
-            async for part in parts:
-                intents = tuple(_intent(fields) for fields in part.data.get("intents", ()))
-                yield AnswerPart(text=part.data.get("text", ""), intents=intents)
+        stream = self._worker.stream("answer", data, priority=priority)
+        async with stream as parts:
+            with self._guesses.known(request, stream.job):
+                async for part in parts:
+                    intents = tuple(_intent(fields) for fields in part.data.get("intents", ()))
+                    yield AnswerPart(text=part.data.get("text", ""), intents=intents)
 
     async def set_home(self, home: Mapping[str, Any]) -> None:
         """Use these rooms and devices from now on, also after a restart."""
@@ -155,9 +177,19 @@ class RemoteSynthesizer:
         """`voices`: those that are offered, read from their small files."""
         self._worker = worker
         self.voices = voices
+        self._guesses = _Guesses(worker)
+
+    def promote(self, request: SpeakRequest) -> None:
+        """See `engines.base.Promotes`."""
+        self._guesses.promote(request)
 
     async def speak(self, request: SpeakRequest, priority: Priority = Priority.FINAL) -> Speech:
-        reply = await self._worker.call("speak", dataclasses.asdict(request), priority=priority)
+        job = self._worker.submit("speak", dataclasses.asdict(request), priority=priority)
+        with self._guesses.known(request, job):
+            try:
+                reply = await job.result()
+            finally:
+                self._worker.release(job)
         return Speech(audio=reply.payload, sample_rate=reply.data["sample_rate"], level=reply.data["level"])
 
 
@@ -343,6 +375,31 @@ class RemoteWakeWordStream(_Stream):
     def _take(self, answer: Mapping[str, Any]) -> None:
         for detection in answer["detections"]:
             self._heard.append(WakeWordDetection(detection["name"], self._offset + detection["sample"]))
+
+
+class _Guesses:
+    """The guesses of one engine that are on their way, so that one can be made urgent."""
+
+    def __init__(self, worker: WorkerProcess) -> None:
+        self._worker = worker
+        self._jobs: dict[str, Job] = {}
+
+    @contextlib.contextmanager
+    def known(self, request: object, job: Job) -> Iterator[None]:
+        """While this runs the job can be promoted by its request; finals have no need of that."""
+        key = repr(request)  # slots are mappings, which have no hash
+        if job.priority is Priority.GUESS:
+            self._jobs[key] = job
+        try:
+            yield
+        finally:
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+
+    def promote(self, request: object) -> None:
+        """Make the guess with this request as urgent as a final, if it is on its way."""
+        if (job := self._jobs.get(repr(request))) is not None:
+            self._worker.promote(job)
 
 
 async def _set_home(worker: WorkerProcess, home: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@
 The frames are Wyoming events (`wire`), so nothing here needs pickle:
 
 - front → worker: `configure` {engine, log, nice}, `call` {id, method, priority, data, credit} with payload,
-  `cancel` {id}, `credit` {id, n};
+  `cancel` {id}, `credit` {id, n}, `promote` {id} (a guess has become a final);
 - worker → front: `hello` {capacity, capabilities, pid, memory_bytes}, `load-failed` {code, text}, `part` {id, data}
   with payload, `done` {id, data} with payload, `fail` {id, code, text}.
 
@@ -267,6 +267,8 @@ class Worker:
             known.cancel()
         elif event.type == "credit":
             known.add_credit(event.data["n"])
+        elif event.type == "promote":
+            known.priority = Priority.FINAL
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

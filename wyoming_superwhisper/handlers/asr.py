@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from wyoming.asr import Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.event import Event
 
+from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.engines.base import Transcription
 from wyoming_superwhisper.errors import TooLong, UnknownModel
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.pipeline.listening import Listening, ListenOptions, choose_language
+from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,7 @@ class AsrHandler:
         self._session.require("asr")
         await self._forget_utterance()
         options = self._options or self._default_options()
-        self._listening = await Listening.open(self._session.services, audio_format, options)
+        self._listening = await Listening.open(self._session.services, audio_format, options, self._follow)
 
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
         assert self._listening is not None  # AudioHandler begins before it feeds
@@ -54,7 +56,7 @@ class AsrHandler:
             over = self._listening.over
         except TooLong:  # nobody else would ever end it
             over = True
-        if over:
+        if over and not self._session.more_waits():
             self._session.end_of_speech()
             self._session.discard_audio = True
             await self.audio_stop()
@@ -62,11 +64,18 @@ class AsrHandler:
     async def audio_stop(self) -> None:
         listening, options = self._listening, self._options or self._default_options()
         try:
-            transcription = await listening.finish() if listening else _nothing(options)
-        finally:
-            await self.audio_dropped()
-            self._session.consumer = None
-        await self._answer(transcription)
+            try:
+                transcription = await listening.finish() if listening else _nothing(options)
+            finally:
+                await self.audio_dropped()
+                self._session.consumer = None
+            await self._answer(transcription)
+        except BaseException:
+            if listening is not None and listening.rehearsal is not None:
+                await listening.rehearsal.drop()
+            raise
+        if listening is not None and listening.rehearsal is not None:
+            listening.rehearsal.leave()
 
     async def audio_dropped(self) -> None:
         self._options = None
@@ -82,9 +91,21 @@ class AsrHandler:
         await self._forget_utterance()
         self._options = options
 
+    def _follow(self, heard: Transcription) -> Rehearsal | None:
+        """What this client will ask next, if it does as it did before; and whether what was said is a whole command."""
+        services, peer = self._session.services, self._session.peer
+        open_conversation = services.assistant.conversations.only()
+        said = services.habits.next_sentence(peer, heard.text, heard.language, open_conversation)
+        if said is not None:
+            return Rehearsal(services, said, peer, speech=services.habits.next_speech(peer))
+        if self._server_ends:
+            return Rehearsal(services, Said(heard.text, heard.language), peer, answers=False)
+        return None
+
     async def _answer(self, transcription: Transcription) -> None:
         logger.debug("[%s] transcript has %d characters", self._session.peer, len(transcription.text))
         language = transcription.language or None
+        self._session.services.habits.transcript(self._session.peer, transcription.text)
         await self._session.send(TranscriptStart(language=language))
         if transcription.text:
             await self._session.send(TranscriptChunk(text=transcription.text))
@@ -106,11 +127,11 @@ def read_options(session: Session, event: Event) -> ListenOptions:
     if model is not None and model not in session.services.asr_models:
         raise UnknownModel(f"There is no recognition model '{model}' here; see 'info'.")
     fields.mapping(event, "context")
-    fields.name(event, "vad_sensitivity")
     return ListenOptions(
         language=choose_language(session.services, fields.name(event, "language")),
         names=fields.names(event, "transcript_names"),
         terms=fields.names(event, "transcript_terms"),
+        vad_sensitivity=fields.name(event, "vad_sensitivity"),
     )
 
 

@@ -80,6 +80,8 @@ class Session:
     """Runs a coroutine as a task of the connection; the connection awaits it, and cancels it at its end."""
     end_of_speech: Callable[[], None] = lambda: None
     """Called when the server, not the client, finds that the speaker has ended; for the figures."""
+    more_waits: Callable[[], bool] = lambda: False
+    """Whether more events of this client have come than were handled yet."""
     consumer: AudioConsumer | None = None
     turn: PipelineTurn | None = None
     """The pipeline run of this connection, while it lasts."""

@@ -14,6 +14,7 @@ from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.handlers.reply import ReplyEvents
+from wyoming_superwhisper.handlers.spoken_ahead import SpokenAhead
 
 _SPEAKERS = ("satellite_id", "device_id", "name")
 """Where a request's context tells the room: newer Home Assistant sends the first two, our own clients the name."""
@@ -37,11 +38,14 @@ class ConversationHandler:
             await self._session.turn.transcript(event)
             return
         self._session.require("intent", "handle")
+        services = self._session.services
         said = read_sentence(self._session, event)
+        services.habits.conversation(self._session.peer, said)
         # Only the Home Assistant that sends the language renders templates; an older one would speak them.
         renders = "language" in event.data and event.type == "transcript"
         reply = ReplyEvents(self._session, fields.mapping(event, "context"), renders=renders)
-        await reply.send(self._session.services.assistant.respond(said))
+        async with SpokenAhead(self._session) as ahead:
+            await reply.send(ahead.heard(services.assistant.respond(said)))
 
     async def _intent(self, event: Event) -> None:
         """A structured intent to handle. We understand; whoever owns the devices executes."""

@@ -23,13 +23,15 @@ from wyoming.wake import Detection, NotDetected
 from wyoming_superwhisper import phrases
 from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.audio import AudioConverter, AudioFormat
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, VoiceState, WakeWordStream
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, Transcription, VoiceState, WakeWordStream
 from wyoming_superwhisper.errors import BadData, BadEvent, NoText
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.asr import read_options
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.handlers.turn_reply import TurnReply
 from wyoming_superwhisper.pipeline.listening import Listening, ListenOptions, choose_language
+from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
+from wyoming_superwhisper.pipeline.speaking import SpeakOptions
 from wyoming_superwhisper.timers import Change, Timer
 
 logger = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class Turn:
         self._converter: AudioConverter | None = None
         self._wake: WakeWordStream | None = None
         self._listening: Listening | None = None
+        self._rehearsal: Rehearsal | None = None
         self._voice_began = False
 
     @property
@@ -142,6 +145,9 @@ class Turn:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self.audio_dropped()
+        rehearsal, self._rehearsal = self._rehearsal, None
+        if rehearsal is not None:
+            await rehearsal.drop()
         if self._session.turn is self:
             self._session.turn = None
         if self._session.consumer is self:
@@ -201,7 +207,19 @@ class Turn:
 
     async def _listen(self) -> None:
         assert self._format is not None
-        self._listening = await Listening.open(self._session.services, self._format, self._request.options)
+        options = self._request.options
+        self._listening = await Listening.open(self._session.services, self._format, options, self._rehearse)
+
+    def _rehearse(self, heard: Transcription) -> Rehearsal:
+        """Answer a guess ahead, as the turn itself would."""
+        services, request = self._session.services, self._request
+        said = self._said(heard.text, heard.language)
+        speech = SpeakOptions(language=services.assistant.language(said)) if request.end is PipelineStage.TTS else None
+        answers = request.end is not PipelineStage.ASR
+        return Rehearsal(services, said, self._session.peer, answers=answers, speech=speech)
+
+    def _said(self, text: str, language: str | None) -> Said:
+        return replace(self._request.said, text=text, language=language)
 
     async def _hear_wake_word(self, audio: bytes) -> bool:
         """Whether the wake word has been said; what follows it is the utterance, this chunk included."""
@@ -222,14 +240,13 @@ class Turn:
         return True
 
     async def _follow(self, voice: VoiceState) -> None:
-        """Tell when voice begins, and end the utterance after a silence, if it comes at the pace it is spoken."""
-        if voice.voiced_start is None:
-            return
-        if not self._voice_began:
+        """Tell when voice begins, and end the utterance when its speaker has ended."""
+        if voice.voiced_start is not None and not self._voice_began:
             self._voice_began = True
             await self._session.send(VoiceStarted(timestamp=_ms(voice.voiced_start)))
-        if self._listening is not None and self._listening.over:
-            await self._session.send(VoiceStopped(timestamp=_ms(voice.voiced_end)))
+        if self._listening is not None and self._listening.over and not self._session.more_waits():
+            if self._voice_began:
+                await self._session.send(VoiceStopped(timestamp=_ms(voice.voiced_end)))
             self._session.discard_audio = True
             self._answer()
 
@@ -248,6 +265,7 @@ class Turn:
             await self.end()  # the error is the run's last event
             raise
         finally:
+            self._rehearsal = listening.rehearsal
             await listening.close()
         await self._session.send(Transcript(text=heard.text, language=heard.language or None))
         if self._request.end is PipelineStage.ASR:
@@ -259,7 +277,7 @@ class Turn:
             raise NoText("Nothing was said.")
 
     async def _reply(self, text: str, language: str | None) -> None:
-        said = replace(self._request.said, text=text, language=language)
+        said = self._said(text, language)
         reply = TurnReply(self._session, self._request.context, speaks=self._request.end is PipelineStage.TTS)
         try:
             await reply.run(said)

@@ -25,6 +25,7 @@ class TtsHandler:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._stream: Speaking | None = None
+        self._stream_options = SpeakOptions()
         self._stream_is_ssml = False
         self._streamed: asyncio.Future[bool] | None = None
 
@@ -43,13 +44,16 @@ class TtsHandler:
     async def _synthesize(self, event: Event) -> None:
         text = fields.text(event, self._session.services.settings.limits.text_chars)
         if self._stream is not None:
+            self._session.services.habits.speech(self._session.peer, text, self._stream_options)
             return
         self._session.require("tts")
-        speaking = self._speaking(event)
+        options = _options(event)
+        speaking = self._speaking(options)
         if _is_ssml(event):
             text = _plain(text)
         if not text.strip():
             raise NoText("'synthesize' came without any text.")
+        self._session.services.habits.speech(self._session.peer, text, options)
         speaking.feed(text)
         speaking.finish()
         await self._speak(speaking)
@@ -59,7 +63,8 @@ class TtsHandler:
             raise BadEvent("'synthesize-start' came before 'synthesize-stop' of the stream before.")
         self._session.require("tts")
         self._stream_is_ssml = _is_ssml(event)
-        self._stream = self._speaking(event)
+        self._stream_options = _options(event)
+        self._stream = self._speaking(self._stream_options)
         self._streamed = asyncio.get_running_loop().create_future()
         self._session.spawn(self._speak_stream(self._stream, self._streamed), "synthesize-stream")
 
@@ -94,15 +99,18 @@ class TtsHandler:
         await speaking.run(out.send)
         await out.stop()
 
-    def _speaking(self, event: Event) -> Speaking:
-        voice = fields.mapping(event, "voice")
-        fields.mapping(event, "context")
-        options = SpeakOptions(
-            voice=fields.name_in(event, voice, "name"),
-            language=fields.name_in(event, voice, "language"),
-            speaker=fields.name_in(event, voice, "speaker"),
-        )
+    def _speaking(self, options: SpeakOptions) -> Speaking:
         return Speaking(self._session.services, options, self._session.peer)
+
+
+def _options(event: Event) -> SpeakOptions:
+    voice = fields.mapping(event, "voice")
+    fields.mapping(event, "context")
+    return SpeakOptions(
+        voice=fields.name_in(event, voice, "name"),
+        language=fields.name_in(event, voice, "language"),
+        speaker=fields.name_in(event, voice, "speaker"),
+    )
 
 
 def _is_ssml(event: Event) -> bool:

@@ -8,17 +8,15 @@ from dataclasses import dataclass
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, TranscribeRequest, Transcription, VoiceState, VoiceStream
+from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
+from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more
+from wyoming_superwhisper.pipeline.guessing import Follow, Guesser
+from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.utterance import Utterance
 
 logger = logging.getLogger(__name__)
-
-END_SILENCE_S = 0.8
-"""After this long without voice an utterance is over, where its audio comes at the pace it is spoken."""
-PACE_SLACK_S = 0.5
-"""Audio that is further ahead of the clock than this is a file, and ends at its `audio-stop` only."""
 
 AUTO = "auto"
 """The language setting that means: detect among the configured languages."""
@@ -32,6 +30,8 @@ class ListenOptions:
     """Base code ("fr") of a configured language; None: detect."""
     names: tuple[str, ...] = ()
     terms: tuple[str, ...] = ()
+    vad_sensitivity: str | None = None
+    """How soon silence is the end, where the server ends an utterance: relaxed, default or aggressive."""
 
 
 def choose_language(services: Services, requested: str | None) -> str | None:
@@ -49,45 +49,71 @@ def choose_language(services: Services, requested: str | None) -> str | None:
     return base
 
 
+def follow_nothing(heard: Transcription) -> Rehearsal | None:
+    """Make nothing of a guessed transcript."""
+    return None
+
+
 class Listening:
     """One utterance from its first chunk to its text. Open it, feed it, finish or close it."""
 
-    def __init__(self, services: Services, utterance: Utterance, options: ListenOptions) -> None:
+    def __init__(
+        self, services: Services, utterance: Utterance, options: ListenOptions, follow: Follow = follow_nothing
+    ) -> None:
+        """`follow`: what to make of a guessed transcript; see `Guesser`."""
+        asr = services.settings.asr
         self._services = services
         self._utterance = utterance
         self._options = options
-        self._began_s = asyncio.get_running_loop().time()
+        self._end_of_turn = EndOfTurn(options.vad_sensitivity, asr.no_speech_s, asr.longest_s, _now_s())
+        self._guesser = Guesser(services.recognizer, services.observer, self._request, follow) if asr.guesses else None
+        self.rehearsal: Rehearsal | None = None
+        """What was made ahead of the answer to what was said, once that is finished: the caller's."""
 
     @property
     def over(self) -> bool:
-        """Whether a speaker has been silent for long enough to have ended; never for a file sent as fast as it goes."""
-        voice = self._utterance.voice
-        if voice.voiced_start is None:
-            return False
-        elapsed_s = asyncio.get_running_loop().time() - self._began_s
-        silence_s = (voice.samples - voice.voiced_end) / SAMPLE_RATE
-        return silence_s >= END_SILENCE_S and self._utterance.seconds <= elapsed_s + PACE_SLACK_S
+        """Whether the speaker has ended, by what was said and the silence after it; never for a file sent at once."""
+        guesser = self._guesser
+        if guesser is None or guesser.heard is None:
+            return self._end_of_turn.over(self._utterance.voice)
+        unfinished = asks_for_more(guesser.heard.text, guesser.heard.language)
+        return self._end_of_turn.over(self._utterance.voice, complete=guesser.complete, unfinished=unfinished)
 
     @classmethod
-    async def open(cls, services: Services, audio_format: AudioFormat, options: ListenOptions) -> Listening:
+    async def open(
+        cls, services: Services, audio_format: AudioFormat, options: ListenOptions, follow: Follow = follow_nothing
+    ) -> Listening:
         """Begin an utterance in this format; without voice activity the model decides alone what was said."""
         voice = await _open_voice(services)
         settings = services.settings
         utterance = Utterance(audio_format, voice, settings.limits.utterance_s, gate=settings.asr.gate)
-        return cls(services, utterance, options)
+        return cls(services, utterance, options, follow)
 
     async def feed(self, audio: bytes) -> VoiceState:
         """Add whole frames of the utterance's format. Raises `TooLong` past the configured length."""
-        return await self._utterance.feed(audio)
+        voice = await self._utterance.feed(audio)
+        self._end_of_turn.hear(self._utterance.samples, _now_s())
+        if self._guesser is not None:
+            # Of a file no pause is guessed at: it ends before the guess would be ready.
+            await self._guesser.hear(self._utterance, pausing=self._end_of_turn.pausing(voice))
+        return voice
 
     async def finish(self) -> Transcription:
         """The text of all that was fed; "" where nobody spoke. Raises as `SpeechRecognizer.transcribe`."""
         final = await self._utterance.finish()
-        return await self._transcribe(final)
+        return await self._guessed(final) or await self._transcribe(final)
 
     async def close(self) -> None:
-        """Forget the utterance. Idempotent."""
+        """Forget the utterance, and all guesses. Idempotent."""
         await self._utterance.close()
+        if self._guesser is not None:
+            await self._guesser.close()
+
+    async def _guessed(self, final: FinalAudio) -> Transcription | None:
+        if self._guesser is None:
+            return None
+        heard, self.rehearsal = await self._guesser.final(final)
+        return heard
 
     async def _transcribe(self, final: FinalAudio) -> Transcription:
         if final.empty:
@@ -101,6 +127,10 @@ class Listening:
         if self._services.settings.asr.bias:
             names += tuple(name for name in self._services.home.names() if name not in names)
         return TranscribeRequest(audio=audio, language=options.language, names=names, terms=options.terms)
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _open_voice(services: Services) -> VoiceStream | None:

@@ -13,6 +13,9 @@ from wyoming_superwhisper.engines.base import (
     WakeWordDetector,
 )
 from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.observer import NOBODY, Observer
+from wyoming_superwhisper.pipeline.habits import Habits
+from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 
 
@@ -37,6 +40,10 @@ class Services:
     assistant: Assistant
     synthesizer: SpeechSynthesizer
     timer_news: TimerNews
+    prepared: Prepared
+    """The engines for those who work ahead; what they make is found by those above."""
+    habits: Habits
+    observer: Observer = NOBODY
 
     @property
     def home(self) -> Home:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from wyoming_superwhisper.engines.base import SpeakRequest, Speech, VoiceInfo
+from wyoming_superwhisper.engines.base import SpeakRequest, Speech, SpeechSynthesizer, VoiceInfo
 from wyoming_superwhisper.errors import TooLong
 from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.models.voices import choose_voice, find_speaker
-from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.speech_text import Splitter
+
+if TYPE_CHECKING:
+    from wyoming_superwhisper.pipeline.services import Services
 
 SILENCE_S = 0.1
 """What is sent for a text in which there is nothing to say (an emoji): a client still needs a sound."""
@@ -29,9 +32,12 @@ class SpeakOptions:
 class Speaking:
     """One reply. Feed it text, finish it, and run it beside; every sound goes to the sink, in order."""
 
-    def __init__(self, services: Services, options: SpeakOptions, client: str) -> None:
-        """Raises `UnknownVoice` for a voice or speaker that is not advertised."""
+    def __init__(
+        self, services: Services, options: SpeakOptions, client: str, synthesizer: SpeechSynthesizer | None = None
+    ) -> None:
+        """`synthesizer`: who speaks, if not the server's own. Raises `UnknownVoice` for one that is not advertised."""
         self._services = services
+        self._synthesizer = synthesizer or services.synthesizer
         self._options = options
         self._client = client
         self._voice: VoiceInfo | None = None
@@ -64,10 +70,14 @@ class Speaking:
             ahead.cancel()
             await asyncio.gather(ahead, return_exceptions=True)
 
+    async def begin(self) -> None:
+        """Speak the first piece and give it to nobody."""
+        await self._next()
+
     async def _next(self) -> Speech | None:
         piece = await self._pieces.get()
         if piece is not None:
-            speech = await self._services.synthesizer.speak(self._request(piece))
+            speech = await self._synthesizer.speak(self._request(piece))
             self._level = speech.level
             return speech
         if self._level is not None:

@@ -1,0 +1,125 @@
+"""When has a speaker finished? The longer a sentence can go on from here, the longer is waited for it.
+
+Only audio that comes at the pace it is spoken is ever ended: of a file that is sent as fast as it goes, the silence
+between two sentences says nothing about its end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from wyoming_superwhisper.endpointing import has_voice
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, VoiceState
+from wyoming_superwhisper.intents_text import language_of
+
+REAL_PACE = 0.9
+"""Audio that came in less than this share of the time it lasts was not spoken just now …"""
+PACE_SLACK_S = 0.05
+"""… give or take how it was cut into chunks …"""
+HEAD_START_S = 2.5
+"""… and what a satellite had kept from before, which comes at once."""
+_KEPT_ARRIVALS = 2_000
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How long it must be silent before a turn is over, in seconds."""
+
+    complete: float
+    """After a whole command."""
+    open: float
+    """After words that may be the end or not."""
+    unfinished: float
+    """After words that ask for more ("allume la lumière de …")."""
+
+
+SENSITIVITIES = {
+    "aggressive": Waits(complete=0.25, open=0.5, unfinished=0.9),
+    DEFAULT: Waits(complete=0.3, open=0.8, unfinished=1.5),
+    "relaxed": Waits(complete=0.6, open=1.3, unfinished=2.2),
+}
+"""By Home Assistant's names for how quickly it takes silence for the end."""
+
+_UNFINISHED_WORDS = {
+    "fr": """à ai au aux avec car ce ces cet cette chez comme d dans de depuis des donc dont du elle en entre est et euh
+    heu il ils je jusqu jusque l la le les leur leurs ma mais mes mon ne ni nos notre on ou où par pendant pour puis qu
+    quand que quel quelle quelles quels qui s sa sans se ses si son sont sous sur ta tes ton tu un une vers vos
+    votre""",
+    "en": """a an and are as at because but by for from his if in into is its my of or our than that the their then
+    these this those to uh um until was were what when where which while who whose with your""",
+    "es": """a al aquel aquella como con cuál cuando de del desde donde durante e el en entre es esa ese esta este
+    hasta la las los mi mis o para pero por porque que qué si sin sobre son su sus tu tus u un una y""",
+}
+_UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINISHED_WORDS.items()}
+"""Words that no sentence ends with."""
+
+
+def asks_for_more(text: str, language: str) -> bool:
+    """Whether a text breaks off where its sentence must go on."""
+    text = text.rstrip()
+    if text.endswith(("…", "...", ",", "-", "'", "’", ":")):
+        return True
+    words = text.casefold().replace("’", "'").rstrip(" .!?").replace("'", " ").replace("-", " ").split()
+    return bool(words) and words[-1] in _UNFINISHED.get(language_of(language), frozenset())
+
+
+class EndOfTurn:
+    """Follows one utterance and says when it is over."""
+
+    def __init__(self, sensitivity: str | None, no_speech_s: float, longest_s: float, began_s: float) -> None:
+        """`began_s`: when it began, by the clock that `hear` is told."""
+        self._waits = SENSITIVITIES.get(sensitivity or DEFAULT, SENSITIVITIES[DEFAULT])
+        self._no_speech_s = no_speech_s
+        self._longest_s = longest_s
+        self._began_s = began_s
+        self._now_s = began_s
+        self._samples = 0
+        self._arrivals: deque[tuple[int, float]] = deque(maxlen=_KEPT_ARRIVALS)
+
+    def hear(self, samples: int, now_s: float) -> None:
+        """The utterance has so many samples by now."""
+        self._samples, self._now_s = samples, now_s
+        self._arrivals.append((samples, now_s))
+
+    def pausing(self, voice: VoiceState) -> bool:
+        """Whether somebody has spoken and is silent now: it is worth guessing."""
+        return self._live and has_voice(voice) and not voice.speaking and self._lasted(voice.voiced_end, 0)
+
+    def over(self, voice: VoiceState, *, complete: bool | None = None, unfinished: bool = False) -> bool:
+        """Whether it has ended. `complete`, `unfinished`: what is known of the words so far."""
+        if not self._live:
+            return False
+        elapsed_s = self._now_s - self._began_s
+        if elapsed_s >= self._longest_s:
+            return True
+        if not has_voice(voice):
+            return elapsed_s >= self._no_speech_s
+        if voice.speaking:
+            return False
+        return self._lasted(voice.voiced_end, self._wait_s(complete, unfinished))
+
+    @property
+    def _live(self) -> bool:
+        """Whether the audio comes as it is spoken."""
+        return self._samples / SAMPLE_RATE <= (self._now_s - self._began_s) / REAL_PACE + HEAD_START_S
+
+    def _wait_s(self, complete: bool | None, unfinished: bool) -> float:
+        if unfinished:
+            return self._waits.unfinished
+        return self._waits.complete if complete else self._waits.open
+
+    def _lasted(self, since: int, wait_s: float) -> bool:
+        """Whether there has been so much audio since a sample, and it took as long to come."""
+        lasted_s = (self._samples - since) / SAMPLE_RATE
+        return lasted_s >= wait_s and self._now_s - self._arrival_of(since) >= REAL_PACE * lasted_s - PACE_SLACK_S
+
+    def _arrival_of(self, sample: int) -> float:
+        arrival_s = self._now_s
+        for samples, at_s in reversed(self._arrivals):
+            if samples < sample:
+                break
+            arrival_s = at_s
+        return arrival_s

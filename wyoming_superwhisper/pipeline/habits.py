@@ -1,0 +1,112 @@
+"""What clients do with what they get: does a transcript come back as a sentence to answer, an answer as one to speak?
+
+Home Assistant asks for recognition, conversation and speech on separate connections, and may use any of them without
+the others. So its next step is prepared only where it took that step recently. One address is one client here.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from wyoming_superwhisper.assistant import Said
+from wyoming_superwhisper.intents_text import language_of
+from wyoming_superwhisper.pipeline.speaking import SpeakOptions
+
+SOON_S = 10.0
+"""A step that is taken later than this after the one before has nothing to do with it."""
+TRIES = 3
+"""How often a step is prepared in vain before it is not prepared any more."""
+MOST_CLIENTS = 64
+
+
+@dataclass(slots=True)
+class _Step:
+    """One step that a client may take after another."""
+
+    awaited: str | None = None
+    since_s: float = 0.0
+    tries: int = 0
+
+    def await_(self, text: str, now_s: float) -> None:
+        """The step before it was taken, with this text."""
+        if self.awaited is not None:
+            self.tries = max(0, self.tries - 1)
+        self.awaited, self.since_s = text, now_s
+
+    def taken(self, text: str, now_s: float) -> bool:
+        """This text has come; whether it was awaited."""
+        if self.awaited != text or now_s - self.since_s > SOON_S:
+            return False
+        self.awaited, self.tries = None, TRIES
+        return True
+
+    @property
+    def likely(self) -> bool:
+        """Whether it is worth preparing."""
+        return self.tries > 0
+
+
+@dataclass(slots=True)
+class _Client:
+    """What one address did."""
+
+    conversation: _Step = field(default_factory=_Step)
+    speech: _Step = field(default_factory=_Step)
+    said: Said = field(default_factory=lambda: Said(""))
+    options: SpeakOptions = field(default_factory=SpeakOptions)
+
+
+class Habits:
+    """Remembers the last steps of each client."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+
+    def transcript(self, peer: str, text: str) -> None:
+        """This transcript was given."""
+        if text:
+            self._client(peer).conversation.await_(text, self._clock())
+
+    def conversation(self, peer: str, said: Said) -> None:
+        """This sentence is to be answered."""
+        client = self._client(peer)
+        if client.conversation.taken(said.text, self._clock()):
+            client.said = said
+
+    def answer(self, peer: str, text: str) -> None:
+        """This answer was given."""
+        if text:
+            self._client(peer).speech.await_(text.strip(), self._clock())
+
+    def speech(self, peer: str, text: str, options: SpeakOptions) -> None:
+        """This text is to be spoken so."""
+        client = self._client(peer)
+        if client.speech.taken(text.strip(), self._clock()):
+            client.options = options
+
+    def next_sentence(self, peer: str, text: str, language: str, conversation: str) -> Said | None:
+        """The sentence that this client is likely to ask about after such a transcript, if any."""
+        client = self._client(peer)
+        if not client.conversation.likely:
+            return None
+        tag = client.said.language
+        if tag is not None and language_of(tag) != language:
+            tag = language
+        return replace(client.said, text=text, language=tag, conversation=conversation)
+
+    def next_speech(self, peer: str) -> SpeakOptions | None:
+        """How this client is likely to have an answer spoken, if at all."""
+        client = self._client(peer)
+        return client.options if client.speech.likely else None
+
+    def _client(self, peer: str) -> _Client:
+        address = peer.rpartition(":")[0] or peer
+        client = self._clients.setdefault(address, _Client())
+        self._clients.move_to_end(address)
+        while len(self._clients) > MOST_CLIENTS:
+            self._clients.popitem(last=False)
+        return client

@@ -1,0 +1,153 @@
+"""A turn played through before it has ended: what was guessed is understood, answered, and its first piece spoken.
+
+Nothing is executed, sent or remembered. What comes of it waits on the shelf for the turn itself, which finds it if it
+asks the very same; the turn's first question takes over, and the rehearsal then begins nothing more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+from wyoming_superwhisper.assistant import Intents, Part, Said, Understood
+from wyoming_superwhisper.errors import SuperwhisperError
+from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
+
+logger = logging.getLogger(__name__)
+
+
+class Rehearsal:
+    """Understands a sentence ahead and, where that is wanted, answers it and begins to speak. Owns its guesses."""
+
+    def __init__(
+        self,
+        services: Services,
+        said: Said,
+        client: str,
+        *,
+        answers: bool = True,
+        speech: SpeakOptions | None = None,
+    ) -> None:
+        """`answers`: whether to go beyond understanding. `speech`: how the answer will be spoken; None: it won't be."""
+        self._services = services
+        self._said = said
+        self._client = client
+        self._answers = answers
+        self._speech = speech
+        self.understood: Understood | None = None
+        """What the rules make of it, once that is known."""
+        self._task = asyncio.create_task(self._run(), name=f"rehearsal {client}")
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the sentence is a whole command; None: not known yet."""
+        if self.understood is None:
+            return None
+        return self._services.assistant.is_complete(self._said, self.understood)
+
+    def stop(self) -> None:
+        """See `Owner`."""
+        self._task.cancel()
+
+    async def stopped(self) -> None:
+        """See `Owner`."""
+        await asyncio.wait([self._task])
+
+    def leave(self) -> None:
+        """It goes on by itself; what it makes may be claimed for some seconds."""
+        self._services.prepared.shelf.leave(self)
+
+    async def drop(self) -> None:
+        """Throw everything away. Idempotent."""
+        self.stop()
+        self._services.prepared.shelf.drop(self)
+        await self.stopped()
+
+    async def _run(self) -> None:
+        try:
+            await self._understand()
+            if self._answers:
+                await self._answer()
+        except SuperwhisperError as error:
+            logger.debug("[%s] rehearsal ended: %s", self._client, error)
+        except Exception:  # whatever it is, the turn itself has not failed
+            logger.exception("[%s] rehearsal failed", self._client)
+
+    async def _understand(self) -> None:
+        prepared = self._services.prepared
+        self.understood = await self._services.assistant.understand(self._said, intents=prepared.intents.ahead(self))
+
+    async def _answer(self) -> None:
+        prepared, assistant = self._services.prepared, self._services.assistant
+        assert self.understood is not None
+        llm = None if prepared.llm is None else prepared.llm.ahead(self)
+        async with aclosing(assistant.rehearse(self._said, self.understood, llm)) as parts:  # type: ignore[type-var]
+            if self._speech is None:
+                async for _ in parts:
+                    pass
+            else:
+                await self._begin_speech(parts, self._speech)
+
+    async def _begin_speech(self, parts: AsyncIterator[Part], options: SpeakOptions) -> None:
+        synthesizer = self._services.prepared.synthesizer.ahead(self)
+        speaking = Speaking(self._services, options, self._client, synthesizer)
+        first_piece = asyncio.create_task(speaking.begin(), name=f"rehearsed speech {self._client}")
+        try:
+            async for part in parts:
+                speaking.feed(spoken_text(part))
+            speaking.finish()
+            await first_piece
+        finally:
+            first_piece.cancel()
+            await asyncio.wait([first_piece])
+
+
+def spoken_text(part: Part) -> str:
+    """What will be spoken of a part; where Home Assistant makes the words, nobody knows."""
+    if not isinstance(part, Intents):
+        return part.text
+    return part.calls[0].text if len(part.calls) == 1 else ""
+
+
+class SpeechRehearsal:
+    """An answer's first piece spoken while the answer is still written, for a client that asks for its sound later."""
+
+    def __init__(self, services: Services, options: SpeakOptions, client: str) -> None:
+        self._shelf = services.prepared.shelf
+        self._speaking = Speaking(services, options, client, services.prepared.synthesizer.ahead(self))
+        self._task = asyncio.create_task(self._run(client), name=f"rehearsed speech {client}")
+
+    def feed(self, text: str) -> None:
+        """Add text of the answer."""
+        self._speaking.feed(text)
+
+    def finish(self) -> None:
+        """The answer is whole."""
+        self._speaking.finish()
+
+    def leave(self) -> None:
+        """The answer was sent: its sound may be asked for within some seconds."""
+        self._shelf.leave(self)
+
+    def stop(self) -> None:
+        """See `Owner`."""
+        self._task.cancel()
+
+    async def stopped(self) -> None:
+        """See `Owner`."""
+        await asyncio.wait([self._task])
+
+    async def drop(self) -> None:
+        """Throw it away. Idempotent."""
+        self.stop()
+        self._shelf.drop(self)
+        await self.stopped()
+
+    async def _run(self, client: str) -> None:
+        try:
+            await self._speaking.begin()
+        except SuperwhisperError as error:
+            logger.debug("[%s] speech was not made ahead: %s", client, error)
