@@ -15,8 +15,8 @@ from wyoming_superwhisper.intents_text import language_of
 
 REAL_PACE = 0.9
 """Audio that came in less than this share of the time it lasts was not spoken just now …"""
-PACE_SLACK_S = 0.05
-"""… give or take how it was cut into chunks …"""
+PACE_SLACK_S = 0.02
+"""… give or take what a network does …"""
 HEAD_START_S = 2.5
 """… and what a satellite had kept from before, which comes at once."""
 _KEPT_ARRIVALS = 2_000
@@ -62,7 +62,8 @@ def asks_for_more(text: str, language: str) -> bool:
     text = text.rstrip()
     if text.endswith(("…", "...", ",", "-", "'", "’", ":")):
         return True
-    words = text.casefold().replace("’", "'").rstrip(" .!?").replace("'", " ").replace("-", " ").split()
+    words = text.casefold().replace("’", "'").rstrip(" .!?").replace("'", " ").split()
+    # What hangs on by a hyphen ends a sentence well: "quelle heure est-il", "allume-la".
     return bool(words) and words[-1] in _UNFINISHED.get(language_of(language), frozenset())
 
 
@@ -113,13 +114,12 @@ class EndOfTurn:
 
     def _lasted(self, since: int, wait_s: float) -> bool:
         """Whether there has been so much audio since a sample, and it took as long to come."""
-        lasted_s = (self._samples - since) / SAMPLE_RATE
-        return lasted_s >= wait_s and self._now_s - self._arrival_of(since) >= REAL_PACE * lasted_s - PACE_SLACK_S
-
-    def _arrival_of(self, sample: int) -> float:
-        arrival_s = self._now_s
+        if self._samples - since < wait_s * SAMPLE_RATE:
+            return False
+        first_samples, first_s = self._samples, self._now_s
         for samples, at_s in reversed(self._arrivals):
-            if samples < sample:
+            if samples < since:
                 break
-            arrival_s = at_s
-        return arrival_s
+            first_samples, first_s = samples, at_s
+        came_s, lasts_s = self._now_s - first_s, (self._samples - first_samples) / SAMPLE_RATE
+        return came_s >= REAL_PACE * lasts_s - PACE_SLACK_S
