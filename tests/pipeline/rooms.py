@@ -39,8 +39,8 @@ from wyoming_superwhisper.engines.base import (
 )
 from wyoming_superwhisper.errors import Busy
 from wyoming_superwhisper.home import Home
+from wyoming_superwhisper.observer import Observer
 from wyoming_superwhisper.pipeline.ahead import Shelf
-from wyoming_superwhisper.pipeline.figures import Figures
 from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
@@ -181,19 +181,15 @@ class Executor:
         return Executed(call.text, True)
 
 
-class Counts:
+class Counts(Observer):
     """Counts what became of guesses."""
 
     def __init__(self) -> None:
         self.guesses: dict[tuple[str, str], int] = {}
-        self.seconds: dict[str, list[float]] = {}
 
     def guess(self, stage: str, kept: bool) -> None:
         key = stage, "kept" if kept else "dropped"
         self.guesses[key] = self.guesses.get(key, 0) + 1
-
-    def request(self, service: str, seconds: float) -> None:
-        self.seconds.setdefault(service, []).append(seconds)
 
 
 class House:
@@ -205,9 +201,8 @@ class House:
         self.model, self.synthesizer = Model(longest_s, rng), Synthesizer(longest_s, rng)
         self.voices, self.executor, self.counts = Voices(), Executor(), Counts()
         settings = Settings(asr=AsrSettings(**asr))
-        home, figures = Home(settings.home), Figures()
-        figures.watch(self.counts)
-        prepared = Prepared.of(Shelf(figures), self.intents, self.model, self.synthesizer)
+        home = Home(settings.home)
+        prepared = Prepared.of(Shelf(self.counts), self.intents, self.model, self.synthesizer)
         self.services = Services(
             settings=settings,
             info=b"",
@@ -215,7 +210,6 @@ class House:
             asr_models=frozenset(),
             default_language="fr",
             default_voice="fr_FR-demo-low",
-            home=home,
             recognizer=self.recognizer,
             voice_activity=self.voices,
             wake_words=FakeWakeWords("okay_nabu"),
@@ -224,7 +218,7 @@ class House:
             timer_news=TimerNews(),
             prepared=prepared,
             habits=Habits(lambda: asyncio.get_running_loop().time()),
-            figures=figures,
+            observer=self.counts,
         )
         self._ports = itertools.count(40_000)
 
@@ -243,7 +237,9 @@ class House:
         transport = MemoryTransport()
         stream = MemoryWriter(transport, reader)
         peer = f"{address}:{next(self._ports)}"
-        connection = Connection(EventReader(reader, Limits()), EventWriter(stream), self.services, peer)
+        connection = Connection(
+            EventReader(reader, Limits()), EventWriter(stream), self.services, peer, observer=self.counts
+        )
         task = asyncio.create_task(connection.run())
         try:
             yield Client(reader, transport)
@@ -252,6 +248,7 @@ class House:
             await task
 
     async def close(self) -> None:
+        """The server stops."""
         await self.services.prepared.shelf.close()
 
 
@@ -304,10 +301,17 @@ class Client:
     reader: asyncio.StreamReader
     transport: MemoryTransport
     seen: list[Event] = field(default_factory=list)
+    sent_s: float = 0.0
+
+    @property
+    def waited_s(self) -> float:
+        """Time since something was sent."""
+        return asyncio.get_running_loop().time() - self.sent_s
 
     async def send(self, *events: Event) -> None:
         for event in events:
             self.reader.feed_data(encode(event) + (event.payload or b""))
+        self.sent_s = asyncio.get_running_loop().time()
         await asyncio.sleep(0)
 
     async def speak(self, *segments: tuple[int, float]) -> None:
