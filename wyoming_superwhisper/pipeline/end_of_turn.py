@@ -19,6 +19,8 @@ PACE_SLACK_S = 0.02
 """… give or take what a network does …"""
 HEAD_START_S = 2.5
 """… and what a satellite had kept from before, which comes at once."""
+LONGEST_CHUNK_S = 0.15
+"""Audio is sent in chunks of this length at most by whoever sends it as it is spoken."""
 _KEPT_ARRIVALS = 2_000
 
 DEFAULT = "default"
@@ -121,5 +123,6 @@ class EndOfTurn:
             if samples < since:
                 break
             first_samples, first_s = samples, at_s
-        came_s, lasts_s = self._now_s - first_s, (self._samples - first_samples) / SAMPLE_RATE
-        return came_s >= REAL_PACE * lasts_s - PACE_SLACK_S
+        chunk_s = min((first_samples - since) / SAMPLE_RATE, LONGEST_CHUNK_S)  # came before the chunk was full
+        lasts_s = (self._samples - since) / SAMPLE_RATE - chunk_s
+        return self._now_s - first_s >= REAL_PACE * lasts_s - PACE_SLACK_S
