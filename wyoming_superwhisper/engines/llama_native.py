@@ -50,7 +50,7 @@ class NativeModel:
         """Load. Raises `ModelError` for a file that is missing or no model, or a card that this build can't use."""
         import llama_cpp
 
-        self._library = _quiet_library()
+        self._library = quiet_library()
         if gpu_layers and not llama_cpp.llama_supports_gpu_offload():
             raise ModelError(
                 "The language model shall run on the GPU, but llama-cpp-python is a CPU build: "
@@ -241,7 +241,7 @@ def _check_file(path: Path) -> None:
 
 
 @lru_cache(maxsize=1)
-def _quiet_library() -> Any:
+def quiet_library() -> Any:
     """The library, its log sent to ours: only errors, the rest for debugging."""
     import llama_cpp
 
