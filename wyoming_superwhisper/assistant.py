@@ -139,9 +139,9 @@ class NobodyExecutes:
 
     async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
         target = str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or "")
-        return Executed(
-            phrases.say("unreachable", language, target=target or phrases.say("your_devices", language)), False
-        )
+        if not target or "." in target:  # an id stands for a name that several devices have
+            target = phrases.say("your_devices", language)
+        return Executed(phrases.say("unreachable", language, target=target), False)
 
 
 class WithoutRules:

@@ -72,8 +72,9 @@ class Home:
         return self._floor_names.get(fold(name), ())
 
     def devices_named(self, name: str) -> tuple[Device, ...]:
-        """The devices that answer to this name or alias."""
-        return self._device_names.get(fold(name), ())
+        """The devices that answer to this name or alias; the one that has this id."""
+        named = self._device_names.get(fold(name), ())
+        return named or ((self.devices[name],) if name in self.devices else ())
 
     def names(self, limit: int = BIAS_NAMES) -> tuple[str, ...]:
         """Names to bias recognition towards, the most useful first: rooms, devices, then what else they are called."""

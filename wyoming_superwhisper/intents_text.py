@@ -32,6 +32,8 @@ class SpokenLanguage:
     """How free text begins that is no title to play, whatever a pack says."""
     somewhere: str = r""
     """What must stand in a question for people at a place: "qui est le maire" is about no place."""
+    places: str = r"(?!)"
+    """Places that people are asked for without such a word, too."""
     pronouns: tuple[tuple[str, str], ...] = ()
     """Patterns with a pronoun → the same sentence with {target} in its place."""
     phrases: dict[str, str] = field(default_factory=dict)
@@ -70,9 +72,10 @@ def is_no_title(text: str, language: str) -> bool:
     return bool(_compiled(language_of(language)).no_media.match(text))
 
 
-def names_a_place(text: str, language: str) -> bool:
-    """Whether a question for people has a word in it that makes the rest a place."""
-    return bool(_compiled(language_of(language)).somewhere.search(text))
+def names_a_place(text: str, place: str, language: str) -> bool:
+    """Whether a question for people has a word in it that makes the rest a place, or `place` is a usual one."""
+    rules = _compiled(language_of(language))
+    return bool(rules.somewhere.search(text) or rules.places.fullmatch(place.strip()))
 
 
 def spoken_language(language: str) -> SpokenLanguage:
@@ -149,6 +152,7 @@ _FR = SpokenLanguage(
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
     somewhere=r"(?<!\w)(?:à|au|aux|dans|en|chez)(?!\w)",
+    places=r"(?:travail|boulot|école|collège|lycée|fac|crèche|maison|bureau|gare|gym)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
     no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?"
     r"|lumières?|lampes?|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?"
@@ -221,6 +225,7 @@ _EN = SpokenLanguage(
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
     somewhere=r"(?<!\w)(?:at|in|on|here|there|home)(?!\w)",
+    places=r"(?:work|school|college|university|kindergarten|nursery|home|(?:the )?(?:office|gym|station))",
     lights=r"(?:lights?|lamps?|lighting)",
     no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?"
     r"|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
@@ -315,6 +320,7 @@ class _Rules:
     joins: re.Pattern[str]
     no_media: re.Pattern[str]
     somewhere: re.Pattern[str]
+    places: re.Pattern[str]
 
 
 def _rules(spoken: SpokenLanguage) -> _Rules:
@@ -326,6 +332,7 @@ def _rules(spoken: SpokenLanguage) -> _Rules:
         joins=re.compile(f"({spoken.joins})", re.IGNORECASE),
         no_media=re.compile(spoken.no_media, re.IGNORECASE),
         somewhere=re.compile(spoken.somewhere, re.IGNORECASE),
+        places=re.compile(spoken.places, re.IGNORECASE),
     )
 
 

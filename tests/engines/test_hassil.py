@@ -201,7 +201,7 @@ ENGLISH: list[tuple[str, str, Expected]] = [
     (
         "Set the heating in the kitchen to 21 degrees",
         "",
-        [("HassClimateSetTemperature", {"name": "Chauffage", "area": "Cuisine", "temperature": 21})],
+        [("HassClimateSetTemperature", {"name": "climate.chauffage_cuisine", "temperature": 21})],
     ),
     ("What is the temperature in the kitchen?", "", [("HassClimateGetTemperature", {"area": "Cuisine"})]),
     ("Turn on the fan in the living room", "", [("HassTurnOn", {"name": "Ventilateur", "area": "Salon"})]),

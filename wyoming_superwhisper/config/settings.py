@@ -150,6 +150,8 @@ class Device:
     aliases: tuple[str, ...] = ()
     area: str = ""
     """Id of its area; empty: none."""
+    device_class: str = ""
+    """What kind of its domain it is, as Home Assistant says it ("shutter", "garage", "tv"); empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class HomeSettings:
     areas: tuple[Area, ...] = ()
     """Areas: id, name, aliases, floor."""
     devices: tuple[Device, ...] = ()
-    """Devices: id (its domain before the dot), name, aliases, area."""
+    """Devices: id (its domain before the dot), name, aliases, area, device_class."""
     satellites: dict[str, str] = field(default_factory=dict)
     """Satellite name, satellite id or device id → area id."""
     file: str = ""

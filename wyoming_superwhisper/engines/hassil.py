@@ -1,8 +1,8 @@
 """Sentences to intents by rule: hassil over the packs of home-assistant-intents, with the home's names.
 
-Picks a sentence's best reading as Home Assistant's own agent does (`recognize_best`, names preferred), and only where
-that finds nothing tries, in this order: the sentence in a plainer form, sentences of our own, several commands in one
-sentence, what points back to the last command, and names that were misheard.
+Picks a sentence's best reading as Home Assistant's own agent does (`recognize_best`, names preferred, then in English
+its second matcher), and only where that finds nothing tries, in this order: the sentence in a plainer form, sentences
+of our own, several commands in one sentence, what points back to the last command, and names that were misheard.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import importlib.metadata
 import importlib.resources
 import logging
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,7 @@ from wyoming_superwhisper import replies
 from wyoming_superwhisper.config.settings import Device, HomeSettings
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.engines.follow_ups import FollowUps
+from wyoming_superwhisper.engines.gazetteer import Found, Gazetteer
 from wyoming_superwhisper.engines.misheard import NameRepair
 from wyoming_superwhisper.home import Home, domain_of
 from wyoming_superwhisper.intents_text import (
@@ -90,6 +91,10 @@ CATCH_ALL = frozenset({"HassBroadcast", "HassMediaSearchAndPlay"})
 """Intents whose sentences are hardly more than a verb and free text."""
 
 
+_Key = tuple[str, str, str, str | None]
+"""How a sentence was read, in which language, the sentence, the speaker's room."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """One way to understand a sentence."""
@@ -111,7 +116,8 @@ class HassilIntents:
         self.languages = tuple(home_assistant_intents.get_languages())
         self._configured = tuple(languages)
         self._packs: dict[str, SentencePack | None] = {}
-        self._cache: OrderedDict[tuple[str, str, str | None], Reading | None] = OrderedDict()
+        self._cache: OrderedDict[_Key, Reading | None] = OrderedDict()
+        self._gazetteer = Gazetteer(Home())
         self.set_home(home)
         self.warm()
 
@@ -125,6 +131,7 @@ class HassilIntents:
             self.home = Home.from_json(home)
         self._slot_lists = _slot_lists(self.home)
         self._repair = NameRepair(self.home)
+        self._gazetteer.set_home(self.home)
         self._cache.clear()
 
     def warm(self) -> None:
@@ -161,36 +168,65 @@ class HassilIntents:
 
     def read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
         """The best reading of a sentence as one command, as it was said or in its plainer form."""
-        key = (pack.language, text, area)
-        if key not in self._cache:
-            self._cache[key] = self._read(pack, text, area)
-            if len(self._cache) > CACHE_SIZE:
-                self._cache.popitem(last=False)
-        return self._cache[key]
+        return self._remembered(("read", pack.language, text, area), lambda: self._read(pack, text, area))
+
+    def literal(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
+        """The reading that Home Assistant's own agent makes of a sentence as it was said."""
+        return self._remembered(("literal", pack.language, text, area), lambda: self._literal(pack, text, area))
+
+    def loosely(
+        self, pack: SentencePack, text: str, area: str | None, previous: Sequence[IntentCall]
+    ) -> tuple[list[IntentCall], bool]:
+        """What Home Assistant's second matcher makes of a sentence, and whether that takes in every word of it."""
+        if not self._gazetteer.supports(pack.language):
+            return [], False
+        commands = self._gazetteer.read(text, area, previous)
+        return [self._found(pack, found, area) for found in commands], all(found.whole for found in commands)
 
     def repaired(self, text: str, language: str) -> str | None:
         """The sentence with a misheard name put right; None: nothing to put right with confidence."""
         return self._repair.repair(text, language)
 
+    def _remembered(self, key: _Key, read: Callable[[], Reading | None]) -> Reading | None:
+        if key not in self._cache:
+            self._cache[key] = read()
+            if len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return self._cache[key]
+
+    def _literal(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
+        result = pack.best(pack.intents, text.strip(), self._slot_lists, self._context(area))
+        return self._reading(pack, result, area) if result else None
+
     def _read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
-        context = self._context(area)
-        best: Reading | None = None
+        best = self.literal(pack, text, area)
+        if best and _overreaches(best, text, pack.language):
+            best = None
+        if best and not best.wildcards:
+            return best
         plainer = normalise(text, pack.language)
-        tries = [(pack.intents, text.strip()), (pack.intents, plainer), (pack.own, plainer)]
+        tries = [(pack.intents, plainer), (pack.own, plainer)]
         if plain(text) == plainer:
-            del tries[1]
+            del tries[0]
         for intents, form in tries:
-            result = pack.best(intents, form, self._slot_lists, context)
+            result = pack.best(intents, form, self._slot_lists, self._context(area))
             if result is None:
                 continue
             reading = self._reading(pack, result, area)
             if _overreaches(reading, form, pack.language):
                 continue
-            if best is None or reading.looseness < best.looseness:
+            if best is None or (reading.call.name != best.call.name and reading.looseness < best.looseness):
                 best = reading
             if not best.wildcards:
                 return best
         return best
+
+    def _found(self, pack: SentencePack, found: Found, area: str | None) -> IntentCall:
+        slots = dict(found.slots)
+        if self._needs_room(found.intent, slots, area):
+            slots["preferred_area_id"] = area
+        text, template = pack.reply(found.intent, found.reply_key, found.spoken, found.domain)
+        return IntentCall(found.intent, slots, text, template)
 
     def _context(self, area: str | None) -> dict[str, Any] | None:
         if area is None or area not in self.home.areas:
@@ -209,11 +245,11 @@ class HassilIntents:
         return Reading(IntentCall(result.intent.name, slots, text, template), wildcards)
 
     def _needs_room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> bool:
-        return area in self.home.areas and intent not in PLACELESS and not {"area", "floor"} & slots.keys()
+        return area in self.home.areas and intent not in PLACELESS and "area" not in slots
 
     def _room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> dict[str, Any]:
         """The speaker's room: a preference, but a condition where the handlers would take every player."""
-        if area is not None and intent in PLAYERS and "name" not in slots:
+        if area is not None and intent in PLAYERS and not {"name", "area", "floor"} & slots.keys():
             return {"area": self.home.areas[area].name}
         return {"preferred_area_id": area}
 
@@ -262,9 +298,16 @@ class Understanding:
 
     def of(self, text: str) -> list[IntentCall]:
         """The intents said, in order."""
+        loose: list[IntentCall] = []
+        if self._engine.literal(self._pack, text, self._area) is None:
+            loose, every_word = self._engine.loosely(self._pack, text, self._area, self._previous)
+            if loose and every_word:
+                return loose
         whole = self._engine.read(self._pack, text, self._area)
-        if whole and not whole.wildcards:
+        if whole and (not whole.wildcards or (loose and whole.call.name not in CATCH_ALL)):
             return [whole.call]
+        if loose:
+            return loose
         if calls := self._several(text, strict=whole is not None):
             return calls
         if calls := self._pointing_back(text, self._previous):
@@ -456,8 +499,8 @@ def _overreaches(reading: Reading, text: str, language: str) -> bool:
     call = reading.call
     if call.name == "HassMediaSearchAndPlay":
         return is_no_title(str(call.slots.get("search_query", "")), language)
-    if call.name == "HassGetState" and reading.wildcards:
-        return not names_a_place(text, language)
+    if call.name == "HassGetState" and reading.wildcards and "name" not in call.slots:
+        return not names_a_place(text, str(call.slots.get("state", "")), language)
     return False
 
 

@@ -1,0 +1,85 @@
+"""Our understanding against that of Home Assistant's own agent, in a real core: intents, devices and other slots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.home_assistant.agreement.comparison import Comparison, agreement, home_of
+from tests.home_assistant.agreement.core import Core, running_core
+from tests.home_assistant.agreement.sampling import TemplateSampler
+from wyoming_superwhisper.engines.hassil import HassilIntents
+
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
+
+FOLDER = Path(__file__).parent
+LANGUAGES = ("fr", "en")
+ENOUGH = 0.98
+
+BETTER = ("minuteur", "minuterie", "Mets en pause.", "Qui est le maire", "Who is the mayor", "Send the vacuum home")
+"""Where we understand on purpose what Home Assistant's agent gets wrong: French timers and a pause that it takes for
+music to search, people it looks for at "the mayor of London", a vacuum sent home that it starts."""
+
+
+@pytest.fixture(params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def core(language: str) -> Iterator[Core]:
+    python = os.environ.get("HA_PYTHON")
+    if not python:
+        pytest.fail("HA_PYTHON must name the interpreter of an environment with Home Assistant (script/setup-ha)")
+    with running_core(python, FOLDER / f"home_{language}.yaml") as running:
+        if running.version < (2026, 11):
+            pytest.skip("its agent is another one; we follow that of 2026.11")
+        yield running
+
+
+@pytest.fixture
+def intents(language: str) -> HassilIntents:
+    return HassilIntents((language,), home_of(yaml.safe_load(_home(language))))
+
+
+def test_sentences_of_every_kind_mean_the_same(core: Core, intents: HassilIntents, language: str) -> None:
+    comparison = Comparison(core, intents, language)
+    lines = (FOLDER / f"sentences_{language}.txt").read_text(encoding="utf-8").splitlines()
+    said = [line.partition(" @ ") for line in lines if line and line[0] != "#"]
+    assert len(said) >= 250
+    compared = [comparison.of(text.strip(), room or None) for text, _, room in said]
+    followed = [each for each in compared if not any(better in each.text for better in BETTER)]
+    unlike = [str(each) for each in followed if each.verdict in ("differs", "missed")]
+    assert agreement(followed) >= ENOUGH, "\n".join(unlike)
+
+
+def test_sentences_of_every_template_of_the_pack_mean_the_same(
+    core: Core, intents: HassilIntents, language: str
+) -> None:
+    comparison = Comparison(core, intents, language)
+    areas = [None, *intents.home.areas]
+    sampled = TemplateSampler(language, yaml.safe_load(_home(language)), seed=11).sentences(for_each=1)
+    compared = [comparison.of(each.text, areas[number % len(areas)]) for number, each in enumerate(sampled)]
+    unlike = [str(each) for each in compared if each.verdict in ("differs", "missed")]
+    assert agreement(compared) >= ENOUGH, "\n".join(unlike)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_many_more_sentences_of_every_template_mean_the_same(
+    core: Core, intents: HassilIntents, language: str, seed: int
+) -> None:
+    comparison = Comparison(core, intents, language)
+    areas = [None, *intents.home.areas]
+    sampled = TemplateSampler(language, yaml.safe_load(_home(language)), seed).sentences(for_each=8)
+    compared = [comparison.of(each.text, areas[number % len(areas)]) for number, each in enumerate(sampled)]
+    unlike = [str(each) for each in compared if each.verdict in ("differs", "missed")]
+    assert agreement(compared) >= ENOUGH, "\n".join(unlike)
+
+
+def _home(language: str) -> str:
+    return (FOLDER / f"home_{language}.yaml").read_text(encoding="utf-8")

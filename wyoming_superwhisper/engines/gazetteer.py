@@ -1,0 +1,200 @@
+"""The second matcher for English, behind hassil as in Home Assistant: words and names found anywhere in a sentence.
+
+`gazetteer-matcher` tags what it knows (verbs, kinds of device, the home's names, also misspelt) and accepts a sentence
+only where one meaning fits all of it. It understands wordings that no template has, and two commands in one sentence.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wyoming_superwhisper.config.settings import Area, Device, Floor
+from wyoming_superwhisper.engines.base import IntentCall
+from wyoming_superwhisper.home import Home, domain_of
+from wyoming_superwhisper.intents_text import language_of
+
+logger = logging.getLogger(__name__)
+
+LANGUAGE = "en"
+"""The one language that it has words for, as in Home Assistant."""
+
+_DEFINITION = re.compile(r"\s*what(?:'s| is| are) an? ", re.IGNORECASE)
+"""How a question begins that wants something explained ("what is a timer"): never about this home."""
+
+_NAMED = ("name", "area", "floor")
+"""Slots whose values are ids of the home."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One command that was found."""
+
+    intent: str
+    slots: Mapping[str, Any]
+    """As Home Assistant's handlers take them."""
+    spoken: Mapping[str, Any]
+    """The same as a reply says them."""
+    reply_key: str
+    """Which of the sentence pack's replies fits."""
+    domain: str | None
+    """The kind of device that is meant, if it is one."""
+    whole: bool
+    """Whether it takes in every word that was said."""
+
+
+class Gazetteer:
+    """Reads English sentences. Not thread-safe, like hassil: it belongs to one worker's thread.
+
+    Making it takes two seconds of counting to ten thousand in words, so it is made in the background: `prepare`.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._known: Home | None = None
+        self._matcher: Any = None
+        self._making: threading.Thread | None = None
+
+    @staticmethod
+    def supports(language: str) -> bool:
+        """Whether it has words for a language."""
+        return language_of(language) == LANGUAGE
+
+    def set_home(self, home: Home) -> None:
+        """Replace the names; they are looked through when the next sentence comes."""
+        self._home = home
+
+    def prepare(self) -> None:
+        """Begin to make it, if nobody has."""
+        if self._making is None:
+            self._making = threading.Thread(target=self._make, name="gazetteer", daemon=True)
+            self._making.start()
+
+    def read(self, text: str, area: str | None, previous: Sequence[IntentCall] = ()) -> list[Found]:
+        """The commands in a sentence, in order; none where it isn't sure. Waits until it is made."""
+        matcher = self._ready()
+        if matcher is None:
+            return []
+        result = matcher.interpret(
+            text,
+            context_area=area if area in self._home.areas else None,
+            previous_targets=self._targets(previous),
+        )
+        if not result.accepted or _DEFINITION.match(text):
+            return []
+        if any(frame.response_key is None or _overlooks(frame) for frame in result.frames):
+            return []
+        return [self._found(frame) for frame in result.frames]
+
+    def _make(self) -> None:
+        try:
+            from gazetteer_matcher import GazetteerMatcher
+        except ImportError as error:  # hassil alone understands most of it
+            logger.warning("The second matcher for English is not available: %s", error)
+            return
+        self._matcher = GazetteerMatcher(home={"areas": {}, "floors": {}, "entities": {}})
+
+    def _ready(self) -> Any:
+        self.prepare()
+        if self._making is not None:
+            self._making.join()
+        if self._matcher is not None and self._known is not self._home:
+            self._matcher.set_home(_as_gazetteer(self._home))
+            self._known = self._home
+        return self._matcher
+
+    def _found(self, frame: Any) -> Found:
+        spoken = {slot: self._matcher.display_name(slot, value) for slot, value in frame.slots.items()}
+        slots = {slot: self._value(slot, value) for slot, value in frame.slots.items()}
+        named = frame.slots.get("name")
+        domain = domain_of(named) if named in self._home.devices else frame.slots.get("domain")
+        domain = domain if isinstance(domain, str) else None
+        return Found(frame.intent, slots, spoken, frame.response_key, domain, not frame.unexplained_tokens)
+
+    def _value(self, slot: str, value: Any) -> Any:
+        """A name where only one thing answers to it, else the id, which Home Assistant's handlers take as well."""
+        if slot not in _NAMED or not isinstance(value, str):
+            return int(value) if isinstance(value, float) and value.is_integer() else value
+        item, named = self._named(slot, value)
+        return item.name if item is not None and len(named) == 1 else value
+
+    def _named(self, slot: str, value: str) -> tuple[Device | Area | Floor | None, Sequence[Any]]:
+        """What has this id, and everything that answers to its name."""
+        home = self._home
+        if slot == "name":
+            device = home.devices.get(value)
+            return device, home.devices_named(device.name) if device else ()
+        if slot == "area":
+            area = home.areas.get(value)
+            return area, home.areas_named(area.name) if area else ()
+        floor = home.floors.get(value)
+        return floor, home.floors_named(floor.name) if floor else ()
+
+    def _targets(self, previous: Sequence[IntentCall]) -> list[Any]:
+        """What the last commands were about, for "it" and "them": the widest that each of them named."""
+        from gazetteer_matcher import TargetReference
+
+        found = []
+        for call in previous:
+            kind = {slot: call.slots[slot] for slot in ("domain", "device_class") if slot in call.slots}
+            floors = self._home.floors_named(str(call.slots.get("floor", "")))
+            areas = self._home.areas_named(str(call.slots.get("area", "")))
+            devices = self._devices(call)
+            if "name" in call.slots:
+                if len(devices) == 1:
+                    found.append(TargetReference.for_entity(devices[0], **kind))
+            elif len(areas) == 1:
+                found.append(TargetReference.for_area(areas[0].id, **kind))
+            elif len(floors) == 1:
+                found.append(TargetReference.for_floor(floors[0].id, **kind))
+        return found
+
+    def _devices(self, call: IntentCall) -> list[str]:
+        """The ids that a call's name stands for, in the room that it names or that the speaker was in."""
+        name = str(call.slots.get("name", ""))
+        if name in self._home.devices:
+            return [name]
+        devices = self._home.devices_named(name)
+        if len(devices) > 1:
+            area = str(call.slots.get("preferred_area_id", ""))
+            if named := self._home.areas_named(str(call.slots.get("area", ""))):
+                area = named[0].id
+            devices = tuple(device for device in devices if device.area == area)
+        return [device.id for device in devices]
+
+
+def _overlooks(frame: Any) -> bool:
+    """Whether a word that it left out may have been the very thing that was meant.
+
+    "Turn on the conservatory lights" in the kitchen isn't about the kitchen, and "what is the price of bread" isn't
+    about the time.
+    """
+    if not frame.unexplained_tokens:
+        return False
+    area = frame.slot_options.get("area")
+    return (area is not None and area.source == "context_area") or frame.action_span.source == "fuzzy_action"
+
+
+def _as_gazetteer(home: Home) -> dict[str, Any]:
+    """The home in the matcher's own form, by the ids that come back."""
+    return {
+        "floors": {floor.id: {"name": floor.name, "aliases": list(floor.aliases)} for floor in home.settings.floors},
+        "areas": {
+            area.id: {"name": area.name, "aliases": list(area.aliases), "floor": area.floor or None}
+            for area in home.settings.areas
+        },
+        "entities": {
+            device.id: {
+                "name": device.name,
+                "aliases": list(device.aliases),
+                "domain": domain_of(device.id),
+                "area": device.area or None,
+                **({"device_class": device.device_class} if device.device_class else {}),
+            }
+            for device in home.settings.devices
+        },
+    }
