@@ -49,6 +49,11 @@ _PHRASES: dict[str, dict[str, str]] = {
         "en": "Home Assistant could not do that for {target}.",
         "es": "Home Assistant no ha podido hacerlo para {target}.",
     },
+    "ha_no_answer": {
+        "fr": "Home Assistant ne me l'a pas dit.",
+        "en": "Home Assistant did not tell me.",
+        "es": "Home Assistant no me lo ha dicho.",
+    },
     "ha_partly": {
         "fr": "{reply}, mais pas {names}.",
         "en": "{reply}, but not {names}.",

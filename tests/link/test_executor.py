@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import home_assistant_intents
@@ -52,6 +53,12 @@ async def peer() -> AsyncIterator[Peer]:
 
 @pytest.fixture
 async def linked(peer: Peer) -> AsyncIterator[Linked]:
+    async with executing(peer) as one:
+        yield one
+
+
+@asynccontextmanager
+async def executing(peer: Peer) -> AsyncIterator[Linked]:
     there = Client(peer.url, TOKEN)
     link = Link(there, lambda _: None)
     task = asyncio.create_task(link.run())
@@ -165,9 +172,10 @@ async def test_a_question_is_answered_from_the_states_with_the_packs_own_reply(p
     assert (await linked.do("HassGetState", "", any_on, domain="light", state="unavailable")).text == "Non"
 
 
-async def test_a_template_that_can_not_be_filled_is_not_spoken(peer: Peer, linked: Linked) -> None:
-    assert (await linked.do("HassGetState", "", "{{ state.state }}")).text == phrases.say("done", "fr")
-    assert (await linked.do("HassGetState", "", "{{ ''.__class__.__mro__ }}")).text == phrases.say("done", "fr")
+async def test_a_question_that_can_not_be_answered_is_not_said_to_be(peer: Peer, linked: Linked) -> None:
+    unknown = Executed("Home Assistant ne me l'a pas dit.", False)
+    assert await linked.do("HassGetState", "", "{{ state.state }}") == unknown
+    assert await linked.do("HassGetState", "", "{{ ''.__class__.__mro__ }}") == unknown
 
 
 async def test_a_name_that_looks_like_a_template_is_only_a_name(peer: Peer, linked: Linked) -> None:
@@ -183,6 +191,7 @@ async def test_a_name_that_looks_like_a_template_is_only_a_name(peer: Peer, link
 async def test_an_older_home_assistant_is_given_each_exposed_entity_of_a_room(peer: Peer, linked: Linked) -> None:
     peer.intent = plainly(moved)
     assert await linked.do("HassTurnOn", "Allumé", area="Salon", domain="light") == Executed("Allumé", True)
+    assert "assistant" in peer.intents[0], "it says itself what it takes, where its version isn't known as old"
     sent = [body["data"] for body in peer.intents[1:]]
     assert sent == [{"name": "light.salon"}, {"name": "light.lampe"}]
     peer.intents.clear()
@@ -216,3 +225,47 @@ async def test_there_a_question_is_answered_for_exposed_entities_only(peer: Peer
     peer.intent = plainly(done("light.salon", "light.secret", response_type="query_answer"))
     said = await linked.do("HassGetState", "", PACK["HassGetState"]["which"], area="Salon", state="off")
     assert said.text == "Plafonnier"
+
+
+async def test_one_that_is_known_as_old_is_asked_nothing_that_it_would_log_as_an_error(
+    peer: Peer, linked: Linked
+) -> None:
+    linked.link.version = "2026.2.3"
+    assert (await linked.do("HassTurnOn", "Allumé", name="Lampe")).done
+    assert peer.intents == [{"name": "HassTurnOn", "data": {"name": "light.lampe"}}]
+
+
+# --- temperatures
+
+DEGREES = PACK["HassClimateGetTemperature"]["default"]
+
+
+@pytest.mark.parametrize(
+    ("slots", "reply"),
+    [
+        ({"area": "Salon"}, "19.5 degrés"),
+        ({"preferred_area_id": "salon"}, "19.5 degrés"),
+        ({"area": "Cuisine"}, "21 degrés"),
+        ({"name": "Chauffage", "area": "Cuisine"}, "21 degrés"),
+        ({"preferred_area_id": "cuisine"}, "21 degrés"),
+        ({"name": "Chauffage"}, "Home Assistant ne me l'a pas dit."),
+        ({}, "Home Assistant ne me l'a pas dit."),
+    ],
+)
+async def test_a_temperature_is_that_of_the_rooms_thermometer_or_of_the_one_climate_device_that_fits(
+    slots: dict[str, Any], reply: str
+) -> None:
+    async with scripted() as peer:
+        peer.answers["config/area_registry/list"] = [
+            {"area_id": "salon", "name": "Salon", "temperature_entity_id": "sensor.salon"},
+            {"area_id": "cuisine", "name": "Cuisine"},
+        ]
+        peer.light("Thermomètre", "sensor.salon", "salon")
+        peer.states["sensor.salon"] = {"s": "19.5"}
+        for room, degrees in (("salon", 18), ("cuisine", 21)):
+            peer.light("Chauffage", f"climate.{room}", room)
+            attributes = {"friendly_name": "Chauffage", "current_temperature": degrees}
+            peer.states[f"climate.{room}"] = {"s": "heat", "a": attributes}
+        peer.intent = lambda _: web.json_response(done(response_type="query_answer"))
+        async with executing(peer) as linked:
+            assert (await linked.do("HassClimateGetTemperature", "", DEGREES, **slots)).text == reply

@@ -32,6 +32,8 @@ from wyoming_superwhisper.home_assistant.targets import PLACES, Targets
 logger = logging.getLogger(__name__)
 
 PATH = "/api/intent/handle"
+TAKES_ASSISTANT = (2026, 4)
+"""The first release that takes language and assistant with an intent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ class HomeAssistantExecutor:
             target = clean(str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or ""))
             key = "ha_not_done_for" if target else "ha_not_done"
             return Executed(phrases.say(key, language, target=target), False)
-        text = outcome.speech or self._reply(call, outcome) or phrases.say("done", language)
+        text = outcome.speech or self._reply(call, outcome)
+        if not text and Targets(self._link).is_question(call):
+            return Executed(phrases.say("ha_no_answer", language), False)
+        text = text or phrases.say("done", language)
         if outcome.failed:
             names = ", ".join(outcome.failed)
             return Executed(phrases.say("ha_partly", language, reply=text.rstrip(" ."), names=names), False)
@@ -81,7 +86,7 @@ class HomeAssistantExecutor:
         return Executed(phrases.say(key, language), False)
 
     async def _handle(self, call: IntentCall, language: str) -> _Outcome:
-        if not self._plain:
+        if not (self._plain or self._is_old()):
             body = {"name": call.name, "data": dict(call.slots), "language": language, "assistant": ASSISTANT}
             try:
                 return _outcome(await self._client.post(PATH, body), plain=False)
@@ -91,6 +96,12 @@ class HomeAssistantExecutor:
                 logger.info("Home Assistant takes intents without language and assistant only")
                 self._plain = True
         return await self._handle_plainly(call)
+
+    def _is_old(self) -> bool:
+        """Whether it is known to take a name and slots only; asking it would leave an error in its log."""
+        year, _, rest = self._link.version.partition(".")
+        month = rest.partition(".")[0]
+        return year.isdecimal() and month.isdecimal() and (int(year), int(month)) < TAKES_ASSISTANT
 
     async def _handle_plainly(self, call: IntentCall) -> _Outcome:
         """Where Home Assistant knows nothing of assistants: mean exposed entities only by our own doing."""
@@ -113,7 +124,8 @@ class HomeAssistantExecutor:
     def _reply(self, call: IntentCall, outcome: _Outcome) -> str:
         if call.text or not call.template:
             return call.text
-        states = [state for one in outcome.entities if (state := self._link.states.get(one))]
+        entities = outcome.entities or Targets(self._link).thermometer(call)
+        states = [state for one in entities if (state := self._link.states.get(one))]
         found = reply.Found.of(states, call.slots.get("state"))
         return reply.render(call.template, call.slots, found, self._link.precision) or ""
 

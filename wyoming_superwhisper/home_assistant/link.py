@@ -18,7 +18,13 @@ from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client, Connection
 from wyoming_superwhisper.home_assistant.errors import ConnectionEnded, HomeAssistantError, TokenRefused
 from wyoming_superwhisper.home_assistant.names import home_from
-from wyoming_superwhisper.home_assistant.registries import MOST_DEVICES, Registries, RegistryReader, precision_of
+from wyoming_superwhisper.home_assistant.registries import (
+    MOST_DEVICES,
+    Registries,
+    RegistryReader,
+    precision_of,
+    thermometers_of,
+)
 from wyoming_superwhisper.home_assistant.states import States
 
 logger = logging.getLogger(__name__)
@@ -73,6 +79,8 @@ class Link:
         """The home as last learnt."""
         self.precision: Mapping[str, int] = {}
         """Digits that sensors are shown with, by entity id."""
+        self.thermometers: Mapping[str, str] = {}
+        """The sensor that stands for an area's temperature, by area id."""
         self.version = ""
         """Version of Home Assistant, once connected."""
         self.ready = asyncio.Event()
@@ -165,6 +173,7 @@ class Link:
         home = home_from(registries, states)
         self.states = states
         self.precision = precision_of(registries)
+        self.thermometers = thermometers_of(registries)
         if not self.ready.is_set():
             logger.info(
                 "Home Assistant %s: %d exposed entities, %d areas, %d floors",

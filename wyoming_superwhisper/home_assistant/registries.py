@@ -163,6 +163,12 @@ def precision_of(registries: Registries) -> dict[str, int]:
     return found
 
 
+def thermometers_of(registries: Registries) -> dict[str, str]:
+    """The sensor that stands for an area's temperature, by area id."""
+    pairs = ((area.get("area_id"), area.get("temperature_entity_id")) for area in registries.areas)
+    return {area: sensor for area, sensor in pairs if isinstance(area, str) and isinstance(sensor, str)}
+
+
 def _records(value: Any) -> Iterable[Record]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()
 

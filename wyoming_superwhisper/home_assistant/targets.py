@@ -55,6 +55,7 @@ class Targets:
     def __init__(self, link: Link) -> None:
         self._home = link.home
         self._states = link.states
+        self._thermometers = link.thermometers
 
     def is_question(self, call: IntentCall) -> bool:
         """Whether the intent changes nothing."""
@@ -79,6 +80,23 @@ class Targets:
             return None
         chosen = [device.id for device in self._chosen(self._home.devices.values(), slots, domains)]
         return [one for one in chosen if domain_of(one) not in _BY_NAME_ONLY][:MOST_TARGETS]
+
+    def thermometer(self, call: IntentCall) -> Sequence[str]:
+        """What a question for the temperature means: Home Assistant answers it without saying of what.
+
+        As its handler does: the thermometer of the room, else the one climate device that fits.
+        """
+        slots = call.slots
+        if call.name != "HassClimateGetTemperature":
+            return ()
+        rooms = _areas(self._home, slots) if "area" in slots else {str(slots.get("preferred_area_id"))}
+        known = [one for room in rooms or () if (one := self._thermometers.get(room)) and self.exposes(one)]
+        if "name" not in slots and len(known) == 1:
+            return known
+        name = slots.get("name")
+        devices = self._home.devices_named(name) if isinstance(name, str) else self._home.devices.values()
+        fitting = self._nearest(self._chosen(devices, slots, ("climate",)), slots)
+        return [fitting[0].id] if len(fitting) == 1 else ()
 
     def _chosen(self, devices: Iterable[Device], slots: Mapping[str, Any], usual: Iterable[str]) -> list[Device]:
         areas = _areas(self._home, slots)

@@ -1,0 +1,297 @@
+"""Our server with a token: names out of a real Home Assistant, commands of straight satellites into it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wyoming.asr import Transcript
+
+from tests.conftest import RunningServer, start_server
+from tests.home_assistant.core import HomeAssistantCore, changed
+from tests.home_assistant.houses import House, demo_house
+from tests.home_assistant.link import Link
+from tests.server.speech import ESPEAK_RATE, audio_events, said, sound_of
+from tests.server.speech import client as wyoming_client
+from tests.server.test_turn import run
+from wyoming_superwhisper import client, phrases
+
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+
+UNDERSTOOD_S = 5.0
+"""A change in Home Assistant is understood within this time."""
+
+
+@pytest.fixture
+async def linked(home_assistant: HomeAssistantCore, server_with_token: RunningServer) -> RunningServer:
+    """The same, once it has learnt the home that was put into Home Assistant last."""
+    async with home_assistant.connect() as link:
+        name = "Témoin " + "".join("bafolemitu"[int(digit)] for digit in str(time.monotonic_ns()))
+        area = await link.call("config/area_registry/create", name=name)
+        await understood_after(server_with_token, f"Allume la lumière de {name}", lambda found: bool(found))
+        await link.call("config/area_registry/delete", area_id=area["area_id"])
+    return server_with_token
+
+
+@pytest.fixture(scope="module")
+def server_with_token(
+    shared_core: HomeAssistantCore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningServer]:
+    """Our server with a token for the shared core."""
+    yield from serving(shared_core, tmp_path_factory.mktemp("linked"))
+
+
+def serving(core: HomeAssistantCore, folder: Path, token: str = "") -> Iterator[RunningServer]:
+    file = folder / "token"
+    file.write_text(token or core.token)
+    file.chmod(0o600)
+    log = folder / "log.txt"
+    running = start_server(
+        log, "--set", f"home_assistant.url={core.url}", "--set", f"home_assistant.token_file={file}"
+    )  # fmt: skip
+    yield running
+    running.stop()
+    text = log.read_text()
+    assert "Traceback" not in text
+    assert file.read_text() not in text, "the token is in the log"
+
+
+async def command(server: RunningServer, text: str, language: str = "fr") -> client.Answer:
+    """What comes of a command of a satellite that talks straight to the server."""
+    return await client.ask(server.uri, text, language, execute=True)
+
+
+async def intents(server: RunningServer, text: str, language: str = "fr") -> list[tuple[str, dict[str, Any]]]:
+    """What is understood, for the client to execute."""
+    answer = await client.ask(server.uri, text, language)
+    return [(one.name, {entity.name: entity.value for entity in one.entities}) for one in answer.intents]
+
+
+async def understood_after(server: RunningServer, text: str, want: Callable[[Any], bool]) -> float:
+    """The time until a sentence is understood as wanted."""
+    began_s = time.monotonic()
+    async with asyncio.timeout(15):
+        while not want(await intents(server, text)):  # noqa: ASYNC110  # nothing tells from outside
+            await asyncio.sleep(0.05)
+    return time.monotonic() - began_s
+
+
+@asynccontextmanager
+async def moving(core: HomeAssistantCore, *entities: str) -> AsyncIterator[Link]:
+    """Exactly these entities change meanwhile."""
+    async with core.connect() as link:
+        before = await link.states()
+        yield link
+        after = await link.states()
+    assert set(changed(before, after)) - {"conversation.home_assistant"} == set(entities)
+
+
+def switches(name: str) -> Callable[[Any], bool]:
+    return lambda found: any(slots.get("name") == name for _, slots in found)
+
+
+def nothing(found: Any) -> bool:
+    return not found
+
+
+async def test_a_renamed_entity_is_understood_by_its_new_name(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with home_assistant.connect() as link:
+        await link.call("config/entity_registry/update", entity_id="light.lampe_salon", name="Phare breton")
+        assert await understood_after(linked, "Allume le phare breton", switches("Phare breton")) < UNDERSTOOD_S
+    async with moving(home_assistant, "light.lampe_salon"):
+        answer = await command(linked, "Allume le phare breton")
+    assert answer.outcome == "handled"
+
+
+async def test_a_new_alias_and_a_renamed_room_are_understood(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with home_assistant.connect() as link:
+        own: list[str | None] = [None] if home_assistant.is_new else []
+        aliases = [*own, "gros néon"]
+        await link.call("config/entity_registry/update", entity_id="light.plafonnier_cuisine", aliases=aliases)
+        assert await understood_after(linked, "Allume le gros néon", lambda found: bool(found)) < UNDERSTOOD_S
+        await link.call("config/area_registry/update", area_id="cuisine", name="Popote")
+        kitchen = ("HassTurnOn", {"area": "Popote", "domain": "light"})
+        assert await understood_after(linked, "Allume la lumière de la popote", lambda found: kitchen in found) < 5.0
+    async with moving(home_assistant, "light.plafonnier_cuisine"):
+        assert (await command(linked, "Allume le gros néon")).outcome == "handled"
+
+
+async def test_an_added_entity_is_understood_and_a_removed_one_is_not_any_more(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    house = demo_house()
+    await home_assistant.refurnish(with_light(house, "Boule à facettes"))
+    assert await understood_after(linked, "Allume la boule à facettes", switches("Boule à facettes")) < UNDERSTOOD_S
+    async with moving(home_assistant, "light.nouvelle"):
+        assert (await command(linked, "Allume la boule à facettes")).outcome == "handled"
+    await home_assistant.refurnish(house)
+    assert await understood_after(linked, "Allume la boule à facettes", nothing) < UNDERSTOOD_S
+
+
+def with_light(house: House, name: str) -> House:
+    return {**house, "devices": [*house["devices"], {"id": "light.nouvelle", "name": name, "area": "salon"}]}
+
+
+async def test_what_is_not_exposed_any_more_is_neither_understood_nor_moved(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with home_assistant.connect() as link:
+        await link.call("config/entity_registry/update", entity_id="light.lampe_salon", name="Phare breton")
+        await understood_after(linked, "Allume le phare breton", switches("Phare breton"))
+        await link.call(
+            "homeassistant/expose_entity", assistants=["conversation"], entity_ids=["light.lampe_salon"],
+            should_expose=False,
+        )  # fmt: skip
+        assert await understood_after(linked, "Allume le phare breton", nothing) < UNDERSTOOD_S
+    async with moving(home_assistant, "light.plafonnier_salon"):
+        assert (await command(linked, "Allume la lumière du salon")).outcome == "handled"
+
+
+async def test_a_spoken_command_moves_its_device_and_the_reply_is_spoken(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with moving(home_assistant, "light.plafonnier_cuisine") as link, wyoming_client(linked) as one:
+        await one.send(
+            run(language="fr"), *audio_events(said("Allume la lumière de la cuisine."), ESPEAK_RATE)
+        )  # fmt: skip
+        events = await one.until("audio-stop")
+        assert (await link.states())["light.plafonnier_cuisine"]["state"] == "on"
+        [handled] = [event for event in events if event.type == "handled"]
+        assert handled.data["text"] == "Allumé"
+        audio, rate = sound_of(events)
+        assert "allum" in (await one.transcribe(audio, "fr", rate)).casefold()
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "reply", "entities"),
+    [
+        ("Éteins la télé du salon.", "fr", "Éteint", ["media_player.television_salon"]),
+        ("Turn on the ceiling light in the kitchen.", "en", "Turned on the light", ["light.plafonnier_cuisine"]),
+        ("Mets le chauffage du bureau à 21 degrés.", "fr", "", ["climate.chauffage_bureau"]),
+        ("Ajoute du pain à la liste de courses.", "fr", "", ["todo.liste_de_courses"]),
+        (
+            "Allume la cuisine et éteins la télé du salon.",
+            "fr",
+            "Allumé",
+            ["light.plafonnier_cuisine", "media_player.television_salon"],
+        ),
+    ],
+)
+async def test_commands_move_what_they_name(
+    home_assistant: HomeAssistantCore, linked: RunningServer, text: str, language: str, reply: str, entities: list[str]
+) -> None:
+    async with home_assistant.connect() as link:
+        await link.service("media_player", "turn_on", "media_player.television_salon")
+    async with moving(home_assistant, *entities):
+        answer = await command(linked, text, language)
+    assert answer.outcome == "handled"
+    assert answer.text.startswith(reply)
+
+
+async def test_a_question_about_a_state_is_answered_with_the_state(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with home_assistant.connect() as link:
+        await link.service("light", "turn_on", "light.plafonnier_cuisine")
+        await link.service("climate", "set_temperature", "climate.chauffage_bureau", temperature=21)
+    async with moving(home_assistant):
+        which = await command(linked, "Quelles lumières sont allumées dans la cuisine ?")
+        any_off = await command(linked, "Y a-t-il des lumières éteintes dans la cuisine ?")
+        warm = await command(linked, "Quelle est la température dans le bureau ?")
+    assert (which.outcome, which.text) == ("handled", "Plafonnier")
+    assert (any_off.outcome, any_off.text) == ("handled", "Non")
+    assert warm.outcome == "handled"
+    assert re.fullmatch(r"\d+([.,]\d+)? degrés", warm.text), warm.text
+
+
+async def test_the_room_of_a_satellite_is_learnt_by_its_device(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with home_assistant.connect() as link:
+        devices = {one["name"]: one["id"] for one in await link.call("config/device_registry/list")}
+        await link.call("config/device_registry/update", device_id=devices["cuisine-demo"], area_id="bureau")
+        try:
+            room = {"device_id": devices["cuisine-demo"]}
+            async with asyncio.timeout(UNDERSTOOD_S), wyoming_client(linked) as one:
+                while True:
+                    await one.send(Transcript(text="Allume la lumière", language="fr", context=room))
+                    intent = (await one.until("intent"))[-1].data
+                    if {"name": "area", "value": "Bureau"} in intent["entities"]:
+                        break
+        finally:
+            await link.call("config/device_registry/update", device_id=devices["cuisine-demo"], area_id="cuisine")
+
+
+@pytest.fixture(scope="module")
+def breakable(ha_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HomeAssistantCore]:
+    """A Home Assistant that is killed, and whose tokens are revoked."""
+    core = HomeAssistantCore.start(ha_python, tmp_path_factory.mktemp("breakable"))
+    yield core
+    core.stop()
+
+
+async def test_home_assistant_killed_and_started_again(breakable: HomeAssistantCore, tmp_path: Path) -> None:
+    servers = serving(breakable, tmp_path)
+    server = await asyncio.to_thread(next, servers)
+    try:
+        assert (await command(server, "Allume la cuisine")).outcome == "handled"
+        assert breakable.process is not None
+        breakable.process.kill()
+        breakable.process.wait()
+        answer = await command(server, "Éteins la cuisine")
+        assert (answer.outcome, answer.text) == ("not-handled", phrases.say("ha_unreachable", "fr"))
+        assert (await command(server, "Quelle heure est-il ?")).outcome == "handled"
+        await asyncio.to_thread(breakable.start_again)
+        began_s = time.monotonic()
+        async with moving(breakable, "light.plafonnier_cuisine"):
+            assert (await command(server, "Allume la cuisine")).outcome == "handled"
+        async with breakable.connect() as link:
+            await link.call("config/entity_registry/update", entity_id="light.lampe_salon", name="Vieux phare")
+        await understood_after(server, "Allume le vieux phare", switches("Vieux phare"))
+        assert time.monotonic() - began_s < 25, "the link takes at most 19 s to try again"
+    finally:
+        await asyncio.to_thread(next, servers, None)
+
+
+async def test_a_revoked_token_ends_the_link_and_is_said(breakable: HomeAssistantCore, tmp_path: Path) -> None:
+    async with breakable.connect() as link:
+        token = await link.call("auth/long_lived_access_token", client_name="to be revoked", lifespan=1)
+        servers = serving(breakable, tmp_path, token)
+        server = await asyncio.to_thread(next, servers)
+        try:
+            await understood_after(server, "Allume la cuisine", lambda found: bool(found))
+            assert (await command(server, "Allume la cuisine")).outcome == "handled"
+            tokens = {one["client_name"]: one["id"] for one in await link.call("auth/refresh_tokens")}
+            await link.call("auth/delete_refresh_token", refresh_token_id=tokens["to be revoked"])
+            answer = await command(server, "Éteins la cuisine")
+            assert (answer.outcome, answer.text) == ("not-handled", phrases.say("ha_refused", "fr"))
+            assert (await link.states())["light.plafonnier_cuisine"]["state"] == "on"
+            async with asyncio.timeout(10):
+                while "does not accept the token" not in server.log.read_text():  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+        finally:
+            await asyncio.to_thread(next, servers, None)
+
+
+async def test_with_a_wrong_token_the_names_in_the_settings_are_used(
+    breakable: HomeAssistantCore, tmp_path: Path
+) -> None:
+    servers = serving(breakable, tmp_path, "a-token-of-nobody")
+    server = await asyncio.to_thread(next, servers)
+    try:
+        assert ("HassTurnOn", {"area": "Cuisine", "domain": "light"}) in await intents(server, "Allume la cuisine")
+        answer = await command(server, "Allume la cuisine")
+        assert (answer.outcome, answer.text) == ("not-handled", phrases.say("ha_refused", "fr"))
+    finally:
+        await asyncio.to_thread(next, servers, None)
+    assert server.log.read_text().count("does not accept the token. The names in the settings are used.") == 1
