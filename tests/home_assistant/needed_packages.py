@@ -20,6 +20,9 @@ COMPONENTS = (
 FRONTEND = ("backup", "brands", "frontend", "hardware", "analytics", "person", "system_health", "tag", "zone")
 """What the browser's side needs besides."""
 
+BESIDES = ("imageio-ffmpeg",)
+"""Brings the ffmpeg that speech is converted with; machines of their own have it as a system package."""
+
 NOT_NEEDED = frozenset({"uv"})
 """Of Home Assistant's own: its installer of packages, which the tests switch off."""
 
@@ -28,7 +31,7 @@ def main(arguments: list[str]) -> None:
     distribution = metadata.distribution("homeassistant")
     folder = Path(str(distribution.locate_file("homeassistant"))) / "components"
     components = COMPONENTS + (FRONTEND if "--frontend" in arguments else ())
-    needed = {_name(one): one for one in (*_of_core(distribution), *_of_components(folder, components))}
+    needed = {_name(one): one for one in (*_of_core(distribution), *_of_components(folder, components), *BESIDES)}
     print("\n".join(text for name, text in sorted(needed.items()) if name not in NOT_NEEDED))
 
 
