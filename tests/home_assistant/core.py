@@ -162,7 +162,10 @@ class HomeAssistantCore:
                 (component / source.name).write_bytes(source.read_bytes())
         for domain in _fake_domains():
             (component / f"{domain}.py").write_text(_PLATFORM.replace("DOMAIN", domain))
-        settings = yaml.safe_dump(_configuration(self.port, language, _ffmpeg(self.python))) + "script: !include scripts.yaml\n"
+        settings = (
+            yaml.safe_dump(_configuration(self.port, language, _ffmpeg(self.python)))
+            + "script: !include scripts.yaml\n"
+        )
         (self.folder / "configuration.yaml").write_text(settings)
         (self.folder / ".storage").mkdir()
         steps = {"done": ["core_config", "analytics", "integration"]}  # those would ask the network

@@ -1,4 +1,4 @@
-"""Our server inside a Home Assistant: its config entry, its entities, pipelines made of them, and turns through those."""
+"""Our server inside a Home Assistant: its config entry, its entities, pipelines made of them, and turns."""
 
 from __future__ import annotations
 
