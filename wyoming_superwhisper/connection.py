@@ -31,7 +31,15 @@ from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.traffic import Traffic
-from wyoming_superwhisper.wire import LINGER_MOST_S, LINGER_S, EventReader, EventWriter, error_event, refuse
+from wyoming_superwhisper.wire import (
+    LINGER_MOST_S,
+    LINGER_S,
+    EventReader,
+    EventWriter,
+    TruncatedEvent,
+    error_event,
+    refuse,
+)
 
 logger = logging.getLogger(__name__)
 _refusals = Throttled(logger)
@@ -173,6 +181,10 @@ class Connection:
                     await self._handle(event, self._immediate.events[event.type], time.monotonic())
                 else:
                     await self._enqueue(event)
+        except TruncatedEvent as error:  # it may only have closed its sending side, and still read
+            logger.debug("[%s] %s", self.peer, error)
+            self._finish(BadEvent(str(error)))
+            return
         except ConnectionError as error:
             logger.debug("[%s] connection lost: %s", self.peer, error)
             self._finish(None)

@@ -242,6 +242,7 @@ def test_names_fill_the_prompt_in_their_order_and_no_further(engine, plain):
 
 def test_a_prompt_can_name_no_special_token(engine):
     assert engine._prompt(("<|endoftext|>", "  ")) == engine._prompt(("endoftext|>",))
+    assert engine._prompt(("<<||endoftext|>",)) == engine._prompt(("endoftext|>",))
     assert engine._prompt(("", " ")) == ()
 
 

@@ -1,13 +1,16 @@
 """Ten thousand inputs that are wrong: each is answered or the connection closed, and the next client is served."""
 
 import asyncio
+import itertools
 import json
-import random
+from collections.abc import Iterable
 
 import psutil
 import pytest
 
 from tests.conftest import RunningServer
+from tests.server.abuse import PING, Input, inputs
+from wyoming_superwhisper.wire import EventParser, Limits
 
 ABUSE = [
     b"\n", b"null\n", b"[]\n", b"5\n", b'"text"\n', b"{\n", b"[" * 50_000 + b"\n", b"\xff\xfe\n",
@@ -24,37 +27,6 @@ ABUSE = [
     b'{"type": "synthesize", "data": {"text": {}}}\n', b'{"type": "run-pipeline", "data": {"start_stage": "lunch"}}\n',
 ]  # fmt: skip
 
-TYPES = [
-    "describe", "transcribe", "audio-start", "audio-chunk", "audio-stop", "synthesize", "synthesize-start", "detect",
-    "synthesize-chunk", "synthesize-stop", "transcript", "recognize", "run-pipeline", "ping", "select-program",
-    "intent",
-]  # fmt: skip
-FIELDS = [
-    "text",
-    "name",
-    "language",
-    "rate",
-    "width",
-    "channels",
-    "voice",
-    "names",
-    "context",
-    "start_stage",
-    "end_stage",
-]
-VALUES: list[object] = [None, True, -1, 0, 10**12, 1.5, [], {}, [1], {"a": {}}, [[]], "\u0000"]
-
-
-def odd_event(rng: random.Random) -> bytes:
-    """A framed event of a known type whose fields have wrong types, sometimes mutilated."""
-    data = {field: rng.choice(VALUES) for field in rng.sample(FIELDS, rng.randint(1, 5))}
-    data.pop("text") if isinstance(data.get("text"), str) else None
-    line = json.dumps({"type": rng.choice(TYPES), "data": data}).encode() + b"\n"
-    if rng.random() < 0.4:
-        at = rng.randrange(len(line) - 1)
-        line = line[:at] + bytes([rng.randrange(256)]) + line[at + 1 :]
-    return line
-
 
 async def provoke(server: RunningServer, abuse: bytes) -> list[str]:
     """Send, close the sending side, and read until the server closes: the types of its answers."""
@@ -67,7 +39,9 @@ async def provoke(server: RunningServer, abuse: bytes) -> list[str]:
         return []
     finally:
         writer.close()
-    return [str(json.loads(line)["type"]) for line in answer.splitlines() if line.startswith(b'{"type"')]
+    parser = EventParser(Limits())
+    parser.feed(answer)
+    return [event.type for event in iter(parser.next_event, None)]
 
 
 async def describe(server: RunningServer) -> None:
@@ -84,20 +58,48 @@ async def test_what_is_no_event_is_answered_with_an_error(server: RunningServer,
     await describe(server)
 
 
+async def tried(server: RunningServer, abuse: Input) -> str:
+    """What is wrong with the server's answer to an input; "": nothing."""
+    types = await provoke(server, abuse.data + (b"" if abuse.kind == "cut" else PING))
+    if abuse.refused and "error" not in types:
+        return f"{abuse.kind}: no error for {abuse.data[:100]!r}, but {types}"
+    if not {"error", "pong"} & set(types):
+        return f"{abuse.kind}: silence for {abuse.data[:100]!r}"
+    return ""
+
+
+async def tried_all(server: RunningServer, abuses: Iterable[Input]) -> list[str]:
+    """All of them, 25 at a time; in between, others are served."""
+    found = []
+    while batch := list(itertools.islice(abuses, 25)):
+        found += await asyncio.gather(*(tried(server, abuse) for abuse in batch))
+        await describe(server)
+    return [wrong for wrong in found if wrong]
+
+
 @pytest.mark.timeout(300)
-async def test_ten_thousand_odd_inputs_leave_the_front_as_it_was(server: RunningServer) -> None:
-    rng = random.Random(7)
+async def test_ten_thousand_odd_inputs_are_answered_and_leave_the_front_as_it_was(server: RunningServer) -> None:
+    abuses = inputs(seed=7)
     front = psutil.Process(server.process.pid)
-    for _ in range(20):
-        await asyncio.gather(*(provoke(server, odd_event(rng)) for _ in range(25)))
+    wrong = await tried_all(server, itertools.islice(abuses, 1_000))
     await asyncio.sleep(3.0)
     memory, files = front.memory_info().rss, front.num_fds()
-    for _ in range(380):
-        await asyncio.gather(*(provoke(server, odd_event(rng)) for _ in range(25)))
-        await describe(server)
+    wrong += await tried_all(server, itertools.islice(abuses, 9_000))
     await asyncio.sleep(3.0)
+    assert not wrong, f"{len(wrong)} inputs, such as " + "; ".join(wrong[:5])
     assert front.num_fds() <= files
     assert front.memory_info().rss - memory < 8 * 2**20
+    assert server.log.read_text().count("Traceback") == 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(5))
+async def test_ten_thousand_more(own_server: RunningServer, seed: int) -> None:
+    wrong = await tried_all(own_server, itertools.islice(inputs(100 + seed), 10_000))
+    assert not wrong, f"{len(wrong)} inputs, such as " + "; ".join(wrong[:5])
+    assert "Traceback" not in own_server.log.read_text()
+    assert own_server.log.stat().st_size < 1_000_000
 
 
 async def test_a_gigabyte_that_is_announced_is_never_held(server: RunningServer) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ SMALL_MODEL_PARAMETERS = 20_000_000
 """Below this one thread is faster than several: the threads would wait for each other."""
 
 _MOST_THREADS = 8
+_TOKEN_MARK = re.compile(r"<+\|+")
+"""What a special token begins with, also where taking one out would leave another."""
+
 _KEPT_PROMPTS = 64
 _HOP_SAMPLES = 160
 _SPEECH_BUCKET_FRAMES = 100
@@ -284,12 +288,14 @@ class WhisperEngine:
 
     def _make_prompt(self, names: Sequence[str]) -> tuple[int, ...]:
         """<|startofprev|> and as many of the names, the first ones first, as there is room for."""
-        plain = list(dict.fromkeys(" ".join(name.replace("<|", "").split()) for name in names))
-        chosen = [name for name in plain if name]
-        tokenizer = self._processor.tokenizer
-        costs = [len(tokenizer(f", {name}", add_special_tokens=False).input_ids) for name in chosen]
-        while chosen and sum(costs[: len(chosen)]) > self._rules.prompt_tokens:
-            chosen.pop()
+        plain = dict.fromkeys(" ".join(_TOKEN_MARK.sub("", name).split()) for name in names)
+        tokenizer, room = self._processor.tokenizer, self._rules.prompt_tokens
+        chosen: list[str] = []
+        for name in filter(None, plain):
+            room -= len(tokenizer(f", {name}", add_special_tokens=False).input_ids)
+            if room < 0:
+                break  # a client may send a thousand more
+            chosen.append(name)
         if not chosen or self._rules.previous is None:
             return ()
         return tuple(tokenizer.get_prompt_ids(", ".join(chosen)).tolist()[: self._rules.prompt_tokens])
