@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import random
+import select
 import socket
 import struct
 import time
@@ -491,6 +492,36 @@ async def test_a_peer_that_takes_nothing_is_cut_off() -> None:
         with pytest.raises(wire.Disconnected, match=r"took nothing for 0\.1 seconds"):
             await writer.write(Event("t", {}, bytes(10_000_000)))
         assert writer.stream.transport.is_closing()
+
+
+async def test_whoever_counts_events_is_told_of_each_that_is_written() -> None:
+    async with connected() as (_, writer, _):
+        told: list[str] = []
+        await writer.write(Event("before"))
+        writer.on_sent = lambda event: told.append(event.type)
+        await writer.write(Event("one"))
+        await writer.write_bytes(wire.encode(Event("not named")))
+        await writer.write_bytes(wire.encode(Event("two")), event=Event("two"))
+        assert told == ["one", "two"]
+
+
+async def test_a_peer_that_is_cut_off_is_reset_and_leaves_nothing_in_the_kernel() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        theirs = socket.create_connection(listening.getsockname())
+        _, stream = await asyncio.open_connection(sock=listening.accept()[0])
+    writer = wire.EventWriter(stream)
+    with contextlib.suppress(TimeoutError):  # until it would have to wait
+        async with asyncio.timeout(0.5):
+            while True:
+                await writer.write(Event("t", {}, bytes(100_000)))
+    writer.abort()
+    await asyncio.sleep(0)
+    assert writer.descriptor == -1
+    hung_up = select.poll()
+    hung_up.register(theirs, select.POLLHUP)  # both directions: a reset, with all that was on its way
+    assert hung_up.poll(1000)
+    writer.abort()  # is nothing any more
+    theirs.close()
 
 
 async def test_a_peer_that_is_slow_but_takes_something_is_not() -> None:

@@ -388,8 +388,9 @@ def _keep_alive(connection: socket.socket, write_s: float) -> None:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # A peer that takes nothing is cut in the kernel too, where what waits is less than a write of ours.
-    options = {**_KEEP_ALIVE, "TCP_USER_TIMEOUT": int(write_s * 1000)}
+    # A peer that takes nothing is cut in the kernel too, where what waits is less than a write of ours. Ours comes
+    # first: it resets the connection, while the kernel forgets it without telling the peer.
+    options = {**_KEEP_ALIVE, "TCP_USER_TIMEOUT": int(2 * write_s * 1000)}
     for name, value in options.items():
         if hasattr(socket, name):  # not on every system
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

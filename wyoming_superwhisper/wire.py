@@ -15,6 +15,8 @@ import asyncio
 import json
 import math
 import re
+import socket
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -241,7 +243,7 @@ class EventWriter:
     async def close(self, timeout_s: float = CLOSE_S) -> None:
         """Send what is waiting and close; cut off after `timeout_s`. Never raises for a peer that is gone."""
         transport = self.stream.transport
-        cut_off = asyncio.get_running_loop().call_later(timeout_s, transport.abort)
+        cut_off = asyncio.get_running_loop().call_later(timeout_s, self.abort)
         try:
             self.stream.close()
             # Shielded: to cancel the wait itself would spoil every later wait for the same end.
@@ -251,6 +253,13 @@ class EventWriter:
         finally:
             cut_off.cancel()
             transport.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, and throw away what the kernel still holds for a peer that doesn't take it."""
+        connection = self.stream.get_extra_info("socket")
+        if self.descriptor >= 0:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.stream.transport.abort()
 
     def _send(self, parts: tuple[bytes, ...]) -> None:
         if sum(map(len, parts)) <= JOIN_BYTES:
@@ -270,7 +279,7 @@ class EventWriter:
                     return await self.stream.drain()
             except TimeoutError:
                 if transport.get_write_buffer_size() >= waiting:
-                    transport.abort()
+                    self.abort()
                     raise Disconnected(f"The peer took nothing for {self._write_s:g} seconds.") from None
 
 
