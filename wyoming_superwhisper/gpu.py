@@ -6,8 +6,10 @@ The choice reaches a worker as CUDA_DEVICE_ORDER and CUDA_VISIBLE_DEVICES in its
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.observer import CardFigures
+
+logger = logging.getLogger(__name__)
 
 CPU_WORDS = frozenset({"cpu", "none", "off"})
 """Values of `gpu.device` that mean: no card."""
@@ -114,6 +119,60 @@ def survey(nvml: Any = None) -> Survey:
         nvml.nvmlShutdown()
     problem = "" if cards else "the NVIDIA driver finds no card"
     return Survey(cards, driver, f"{version // 1000}.{version % 1000 // 10}", problem)
+
+
+class CardWatch:
+    """Reads, as often as it is asked, how a card is and what each process takes of it. Never raises; call it in a thread.
+
+    A card that doesn't answer is said once, and asked again each time.
+    """
+
+    def __init__(self, uuid: str, nvml: Any = None) -> None:
+        self._uuid = uuid
+        self._nvml = nvml
+        self._open = False
+        self._silent = False
+
+    def read(self) -> tuple[CardFigures | None, dict[int, int]]:
+        """Its figures, None where it is silent, and the bytes of video memory by process."""
+        try:
+            figures, by_pid = self._read()
+        except Exception as error:  # NVML's own errors have no common base that can be named without importing it
+            if not self._silent:
+                logger.warning("the graphics card can't be watched: %s", error)
+            self._silent = True
+            self.close()
+            return None, {}
+        if self._silent:
+            logger.info("the graphics card answers again")
+        self._silent = False
+        return figures, by_pid
+
+    def close(self) -> None:
+        """Let go of the driver. May be called twice."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(Exception):
+                self._nvml.nvmlShutdown()
+
+    def _read(self) -> tuple[CardFigures, dict[int, int]]:
+        if self._nvml is None:
+            self._nvml = importlib.import_module("pynvml")
+        nvml = self._nvml
+        if not self._open:
+            nvml.nvmlInit()
+            self._open = True
+        handle = nvml.nvmlDeviceGetHandleByUUID(self._uuid)
+        memory = nvml.nvmlDeviceGetMemoryInfo(handle)
+        figures = CardFigures(
+            utilization=nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+            temperature_c=nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+            memory_used_bytes=memory.used,
+            memory_total_bytes=memory.total,
+        )
+        processes = nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        # Where the driver may not say (some containers, Windows), it gives None.
+        return figures, {one.pid: one.usedGpuMemory for one in processes if one.usedGpuMemory}
 
 
 def installed_builds() -> Builds:

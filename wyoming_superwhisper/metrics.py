@@ -7,14 +7,13 @@ Everything lives in a registry of its own, so two servers in one process don't m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from wyoming_superwhisper.observer import Observer
+from wyoming_superwhisper.observer import Observer, Usage
 
 PREFIX = "wyoming_superwhisper"
 
@@ -68,28 +67,6 @@ class Queues(Protocol):
 
     def waiting_by_kind(self) -> Mapping[str, int]:
         """Calls in the queue: "final" and "guess"."""
-
-
-@dataclass(frozen=True, slots=True)
-class CardFigures:
-    """What the card says of itself."""
-
-    utilization: float
-    """0 to 1."""
-    temperature_c: float
-    memory_used_bytes: int
-    memory_total_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Memory that the engines take, as it was found last."""
-
-    memory_bytes: Mapping[str, int]
-    """Resident memory by engine."""
-    gpu_memory_bytes: Mapping[str, int]
-    """Video memory by engine, where the card says."""
-    card: CardFigures | None = None
 
 
 class Metrics(Observer):

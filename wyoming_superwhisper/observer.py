@@ -5,6 +5,9 @@ Whoever has something to tell is given an `Observer` and calls it; nobody asks w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 
 class Observer:
     """Told of what happens, in the front process. Its methods are quick and never raise."""
@@ -56,3 +59,25 @@ class Observer:
 
 NOBODY = Observer()
 """Watches nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class CardFigures:
+    """What the card says of itself."""
+
+    utilization: float
+    """0 to 1."""
+    temperature_c: float
+    memory_used_bytes: int
+    memory_total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Memory that the engines take, as it was found last."""
+
+    memory_bytes: Mapping[str, int]
+    """Resident memory by engine."""
+    gpu_memory_bytes: Mapping[str, int]
+    """Video memory by engine, where the card says."""
+    card: CardFigures | None = None

@@ -77,6 +77,9 @@ class LimitSettings:
     """Waiting guesses per engine."""
     job_s: float = field(default=60.0, metadata=at_least(0.1))
     """Longest time one job may take in a worker before the worker is restarted, in seconds."""
+    worker_memory_mb: int = field(default=0, metadata=zero_or_at_least(256))
+    """Memory of a worker (without mapped files) above which it is replaced by a fresh one, in MiB; 0: twice what it
+    takes when loaded, and at least 1024 MiB more."""
     stop_s: float = field(default=5.0, metadata=at_least(0))
     """Time that answers have to finish when the server is told to stop, in seconds."""
 
@@ -247,7 +250,7 @@ class GpuSettings:
     memory_limit_mb: int = field(default=0, metadata=zero_or_at_least(256))
     """Video memory that the models may take together, in MiB; 0: no limit."""
     idle_unload_s: float = field(default=0.0, metadata=at_least(0))
-    """Unload models after this idle time, in seconds; 0: never."""
+    """Unload models after this idle time, in seconds; they come back when they are asked for. 0: never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +266,7 @@ class MetricsSettings:
     """Figures for Prometheus."""
 
     listen: str = field(default="off", metadata=checks.HOST_PORT_OR_OFF)
-    """HOST:PORT for /metrics and /health, or off."""
+    """HOST:PORT for /metrics, /health/live and /health/ready, or off. Without encryption: better on loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,6 +275,10 @@ class RecordSettings:
 
     dir: str = ""
     """Folder for recordings; empty: nothing is kept."""
+    files: int = field(default=500, metadata=at_least(1))
+    """Utterances kept at most; the oldest go first."""
+    megabytes: int = field(default=500, metadata=at_least(1))
+    """Size of all recordings at most, in MB."""
 
 
 @dataclass(frozen=True, slots=True)
