@@ -23,7 +23,7 @@ HEAVY = {
 }
 """What the front process must never import."""
 
-ANYWHERE = {"errors", "logs", "__version__"}
+ANYWHERE = {"errors", "logs", "observer", "__version__"}
 
 MAY_IMPORT = {
     "config": {"config"},
@@ -38,7 +38,7 @@ MAY_IMPORT = {
     },
     "pipeline": {
         "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
-        "speech_text", "intents_text", "observer", "models.voices", "config.settings", "timers",
+        "speech_text", "intents_text", "models.voices", "config.settings", "timers", "recording",
     },
     "home_assistant": {
         "home_assistant", "assistant", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",

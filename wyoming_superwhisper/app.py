@@ -11,8 +11,7 @@ import asyncio
 import logging
 import signal
 import tempfile
-import time
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from wyoming_superwhisper import gpu, info, replies, wire
 from wyoming_superwhisper.assistant import Assistant, WithoutRules
-from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.config.settings import HomeSettings, Settings
 from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo
 from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
 from wyoming_superwhisper.engines.remote import (
@@ -32,7 +31,7 @@ from wyoming_superwhisper.engines.remote import (
     RemoteWakeWords,
 )
 from wyoming_superwhisper.engines.wake_word import choose_words
-from wyoming_superwhisper.errors import SettingsError, Stopping, SuperwhisperError
+from wyoming_superwhisper.errors import SettingsError
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
@@ -40,16 +39,20 @@ from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import merged
 from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.logs import Throttled
-from wyoming_superwhisper.models.store import ModelStore
+from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb
 from wyoming_superwhisper.models.voices import read_voices
-from wyoming_superwhisper.observer import NOBODY, Observer
+from wyoming_superwhisper.observer import Observer
+from wyoming_superwhisper.operations import Operations
 from wyoming_superwhisper.pipeline.ahead import Shelf
 from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.home_news import HomeNews
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
+from wyoming_superwhisper.recording import Recorder
+from wyoming_superwhisper.reload import Reloader
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
+from wyoming_superwhisper.service_manager import ServiceManager
 from wyoming_superwhisper.timers import Timers
 
 if TYPE_CHECKING:
@@ -59,9 +62,12 @@ logger = logging.getLogger(__name__)
 _faults = Throttled(logger)
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; the exit status. Raises `SettingsError` for what is wrong before listening."""
-    return asyncio.run(_serve(settings))
+def run(settings: Settings, read_again: Callable[[], Settings] | None = None) -> int:
+    """Serve until told to stop; the exit status. Raises `SettingsError` for what is wrong before listening.
+
+    `read_again`: gives the settings as they are by then, for SIGHUP.
+    """
+    return asyncio.run(_serve(settings, read_again))
 
 
 ENGINES = frozenset({"light", "whisper", "llama", "piper"})
@@ -81,15 +87,32 @@ async def local_server(settings: Settings, engines: Collection[str] = ENGINES) -
             yield uri
 
 
-async def _serve(settings: Settings) -> int:
-    stop, hurry = asyncio.Event(), asyncio.Event()
+async def _serve(settings: Settings, read_again: Callable[[], Settings] | None) -> int:
+    stop, hurry, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().set_exception_handler(_log_fault)
-    _listen_to_signals(stop, hurry)
+    _listen_to_signals(stop, hurry, again)
+    manager = ServiceManager()
     async with AsyncExitStack() as stack:
-        server = await _start(settings, stack, hurry)
-        await _first(stop, server.ended)
-        logger.info("stopping")
+        parts = await _start(settings, stack, hurry)
+        parts.operations.life.tell(lambda state: manager.status(state.value))
+        manager.ready(parts.operations.life.state.value)
+        await stack.enter_async_context(_background(manager.keep_alive(), "watchdog"))
+        reloader = Reloader(settings, read_again or (lambda: settings), parts.use)
+        await stack.enter_async_context(_background(_reload(again, reloader, manager, parts), "reload"))
+        await _first(stop, parts.server.ended)
+        manager.stopping()
+        parts.operations.life.stopping()
     return 0
+
+
+async def _reload(again: asyncio.Event, reloader: Reloader, manager: ServiceManager, parts: _Parts) -> None:
+    """Read the settings each time that is asked for."""
+    while True:
+        await again.wait()
+        again.clear()
+        manager.reloading()
+        await reloader.reload()
+        manager.ready(parts.operations.life.state.value)
 
 
 def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -97,8 +120,8 @@ def _log_fault(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     _faults.log(logging.ERROR, str(context["message"]), "%s: %r", context["message"], context.get("exception"))
 
 
-def _listen_to_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
-    """SIGTERM lets answers finish for a while; SIGINT (Ctrl-C), or a second signal, ends all at once."""
+def _listen_to_signals(stop: asyncio.Event, hurry: asyncio.Event, again: asyncio.Event) -> None:
+    """SIGTERM lets answers finish for a while; SIGINT (Ctrl-C), or a second signal, ends at once; SIGHUP reloads."""
 
     def told(number: int) -> None:
         if number == signal.SIGINT or stop.is_set():
@@ -108,6 +131,8 @@ def _listen_to_signals(stop: asyncio.Event, hurry: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told, number)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, again.set)
 
 
 async def _first(*events: asyncio.Event) -> None:
@@ -126,35 +151,75 @@ async def _start(
     hurry: asyncio.Event | None = None,
     engines: Collection[str] = ENGINES,
     wait_for_names: bool = False,
-) -> Server:
+) -> _Parts:
     """Build everything into the stack, which closes it in reverse. Engines that are left out are never started."""
-    began_s = time.monotonic()
     engines = _needed(settings.server.services).intersection(engines)
     plan = _plan(settings, engines)
-    workers = _make_workers(plan)
+    operations = Operations(settings, plan.card, _video_memory(plan))
+    recorder = Recorder(settings.record) if settings.record.dir else None
+    workers = _make_workers(plan, operations)
     for worker in workers.values():
         stack.push_async_callback(worker.close)
-    link = _make_link(settings) if "light" in engines else None
-    services = _make_services(plan, workers, link)
+    news = HomeNews()
+    link = _make_link(operations, news) if "light" in engines else None
+    services = _make_services(plan, workers, link, news, recorder, operations.observer)
     stack.push_async_callback(services.prepared.shelf.close)
-    server = Server(settings.server, settings.limits, services)
+    server = Server(settings.server, settings.limits, services, operations.observer)
+    parts = _Parts(plan, operations, server, services, workers, link, news)
+    stack.callback(parts.close)
     await server.start()
     stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
-    logger.info("listening on %s", server.uri)
     started = {name: worker for name, worker in workers.items() if name in engines}
+    await stack.enter_async_context(operations.running(started))
+    logger.info("listening on %s", server.uri)
     for worker in started.values():
         await worker.start()
+    await stack.enter_async_context(_background(news.run(), "home news"))
     if link is not None:
         stack.push_async_callback(link.client.close)
-        await stack.enter_async_context(_background(link.news.run(), "home news"))
         await stack.enter_async_context(_background(link.link.run(), "home assistant"))
         if wait_for_names:
             await link.link.tried.wait()
     if settings.server.zeroconf and server.address.scheme == "tcp":
         await stack.enter_async_context(_advertisement(settings, server))
     await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
-    await stack.enter_async_context(_background(_report_ready(started, began_s), "report ready"))
-    return server
+    return parts
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What was built, as far as it can be changed while it runs."""
+
+    plan: _Plan
+    operations: Operations
+    server: Server
+    services: Services
+    workers: Mapping[str, WorkerProcess]
+    link: _HomeAssistant | None
+    news: HomeNews
+
+    def close(self) -> None:
+        """Write what is still to be written."""
+        if self.services.recorder is not None:
+            self.services.recorder.close()
+
+    async def use(self, settings: Settings, changed: Collection[str]) -> None:
+        """Put changed settings into force. Raises `SettingsError`, and then nothing has changed."""
+        voice = _default_voice(replace(self.plan, settings=settings), self.services.default_language)
+        recorder = self.services.recorder
+        if any(key.startswith("record.") for key in changed):
+            recorder = Recorder(settings.record) if settings.record.dir else None
+            self.close()
+        self.server.use(settings.server, settings.limits)
+        self.services.settings, self.services.default_voice, self.services.recorder = settings, voice, recorder
+        self.services.assistant.conversations.forget_s = settings.llm.forget_s
+        self.services.prepared.shelf.clear()  # what was made ready by the old ones
+        self.operations.use(settings, changed)
+        for worker in self.workers.values():
+            worker.use(_work_limits(settings), {"level": settings.log.level, "format": settings.log.format})
+        if any(key.startswith("home.") for key in changed):
+            learnt = self.link.link.home.settings if self.link else HomeSettings()
+            self.news.changed(Home(merged(learnt, settings.home)))
 
 
 def _needed(services: Collection[str]) -> frozenset[str]:
@@ -178,12 +243,7 @@ class _Plan:
 
 def _check_promises(settings: Settings) -> None:
     """Say which settings have no effect in this version."""
-    idle = {
-        "metrics.listen": settings.metrics.listen != "off",
-        "satellites": settings.satellites,
-        "record.dir": settings.record.dir,
-        "gpu.idle_unload_s": settings.gpu.idle_unload_s,
-    }
+    idle = {"satellites": settings.satellites}
     for key in (key for key, wanted in idle.items() if wanted):
         logger.warning("%s has no effect in this version", key)
 
@@ -209,7 +269,29 @@ def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
     )
 
 
-def _make_workers(plan: _Plan) -> dict[str, WorkerProcess]:
+def _video_memory(plan: _Plan) -> dict[str, int]:
+    """What each engine on the card is expected to take, in MiB. Raises `SettingsError` where that is over the limit."""
+    needs: dict[str, int] = {}
+    if plan.card.device("whisper") == "cuda":
+        needs["whisper"] = expected_memory_mb("whisper", plan.whisper)
+    if plan.llama is not None and plan.card.device("llama") == "cuda":
+        needs["llama"] = expected_memory_mb("llama", plan.llama)
+    limit_mb = plan.settings.gpu.memory_limit_mb
+    if limit_mb and sum(needs.values()) > limit_mb:
+        each = ", ".join(f"{name} {mb}" for name, mb in needs.items())
+        raise SettingsError(
+            f"the models need about {sum(needs.values())} MiB of video memory ({each}), and gpu.memory_limit_mb is "
+            f"{limit_mb}: choose smaller models, or raise the limit."
+        )
+    return needs
+
+
+def _work_limits(settings: Settings) -> WorkLimits:
+    limits = settings.limits
+    return WorkLimits(queue_final=limits.queue_final, queue_guess=limits.queue_guess, job_s=limits.job_s)
+
+
+def _make_workers(plan: _Plan, operations: Operations) -> dict[str, WorkerProcess]:
     configurations: dict[str, Mapping[str, Any]] = {
         "light": _light(plan),
         "whisper": _whisper(plan),
@@ -217,17 +299,18 @@ def _make_workers(plan: _Plan) -> dict[str, WorkerProcess]:
     }
     if plan.llama is not None:
         configurations["llama"] = _llama(plan, plan.llama)
-    limits = plan.settings.limits
-    work = WorkLimits(queue_final=limits.queue_final, queue_guess=limits.queue_guess, job_s=limits.job_s)
     log = plan.settings.log
     return {
         name: WorkerProcess(
             name,
             configuration,
             environment=plan.card.environment(name),
-            limits=work,
+            limits=_work_limits(plan.settings),
             log={"level": log.level, "format": log.format},
             nice=0 if name == "light" else 5,
+            on_state=operations.worker_changed,
+            on_job=operations.job_ended,
+            before_load=operations.before_load,
         )
         for name, configuration in configurations.items()
     }
@@ -291,25 +374,29 @@ def _light(plan: _Plan) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _HomeAssistant:
-    """The link to Home Assistant, and who is told of the names that it learns."""
+    """The link to Home Assistant."""
 
     client: Client
     link: Link
-    news: HomeNews
 
 
-def _make_link(settings: Settings) -> _HomeAssistant | None:
+def _make_link(operations: Operations, news: HomeNews) -> _HomeAssistant | None:
     """None where the settings name no Home Assistant. Nothing is connected yet."""
-    named = settings.home_assistant
+    named = operations.settings.home_assistant
     if not named.url:
         return None
-    client, news = Client(named.url, named.token), HomeNews()
-    link = Link(client, lambda learnt: news.changed(Home(merged(learnt, settings.home))))
-    return _HomeAssistant(client, link, news)
+    client = Client(named.url, named.token)
+    link = Link(client, lambda learnt: news.changed(Home(merged(learnt, operations.settings.home))))
+    return _HomeAssistant(client, link)
 
 
 def _make_services(
-    plan: _Plan, workers: Mapping[str, WorkerProcess], link: _HomeAssistant | None, observer: Observer = NOBODY
+    plan: _Plan,
+    workers: Mapping[str, WorkerProcess],
+    link: _HomeAssistant | None,
+    news: HomeNews,
+    recorder: Recorder | None,
+    observer: Observer,
 ) -> Services:
     settings = plan.settings
     words = choose_words(settings.wake.engine, settings.wake.words)
@@ -344,12 +431,11 @@ def _make_services(
         executor=HomeAssistantExecutor(link.client, link.link) if link else None,
         timers=Timers(timer_news.tell),
     )
-    if link:
-        link.news.tell_front(assistant.use_home)
-        link.news.tell_front(lambda _: prepared.shelf.clear())
-        link.news.tell_engine("light", rules)
-        if llm:
-            link.news.tell_engine("llama", llm)
+    news.tell_front(assistant.use_home)
+    news.tell_front(lambda _: prepared.shelf.clear())
+    news.tell_engine("light", rules)
+    if llm:
+        news.tell_engine("llama", llm)
     return Services(
         settings=settings,
         info=wire.encode(described.event()),
@@ -366,6 +452,7 @@ def _make_services(
         prepared=prepared,
         habits=Habits(),
         observer=observer,
+        recorder=recorder,
     )
 
 
@@ -395,23 +482,6 @@ def _import_the_rest() -> None:
 
     del np, soxr
     replies.environment()
-
-
-async def _report_ready(workers: Mapping[str, WorkerProcess], began_s: float) -> None:
-    """Say when everything is loaded, and what could not be."""
-    failed = 0
-    for name, worker in workers.items():
-        try:
-            await worker.ready()
-        except Stopping:
-            return
-        except SuperwhisperError as error:
-            failed += 1
-            logger.error("%s is not available: %s", name, error)
-    if failed:
-        logger.warning("degraded: %d of %d engines could not be loaded", failed, len(workers))
-    else:
-        logger.info("ready after %.1f s", time.monotonic() - began_s)
 
 
 @asynccontextmanager

@@ -55,7 +55,7 @@ class Conversations:
     """All conversations, by id. Bounded, and each forgotten `forget_s` after its last turn."""
 
     def __init__(self, forget_s: float = 300.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._forget_s = forget_s
+        self.forget_s = forget_s
         self._clock = clock
         self._known: OrderedDict[str, Conversation] = OrderedDict()
 
@@ -81,7 +81,7 @@ class Conversations:
     def peek(self, key: str) -> Conversation:
         """The same without keeping or renewing anything, for guesses."""
         known = self._known.get(key)
-        return known if known and self._clock() - known.used < self._forget_s else Conversation()
+        return known if known and self._clock() - known.used < self.forget_s else Conversation()
 
     def only(self) -> str:
         """The id of the one conversation that is open; "" where there is none, or several."""
@@ -93,7 +93,7 @@ class Conversations:
         self._known.pop(key, None)
 
     def _forget_old(self) -> None:
-        oldest_kept = self._clock() - self._forget_s
+        oldest_kept = self._clock() - self.forget_s
         while self._known:
             key, conversation = next(iter(self._known.items()))
             if conversation.used > oldest_kept:

@@ -122,7 +122,7 @@ def survey(nvml: Any = None) -> Survey:
 
 
 class CardWatch:
-    """Reads, as often as it is asked, how a card is and what each process takes of it. Never raises; call it in a thread.
+    """Reads how a card is and what each process takes of it. Never raises; call it in a thread.
 
     A card that doesn't answer is said once, and asked again each time.
     """

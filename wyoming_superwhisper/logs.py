@@ -16,6 +16,7 @@ TEXT_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(turn_text)s%(message)s"
 turn: ContextVar[str] = ContextVar("turn", default="")
 """Id of the turn that the running task or thread works on; every line that is logged meanwhile carries it."""
 
+_OURS = __name__.partition(".")[0]
 _NOISY = ("zeroconf", "asyncio")
 """Libraries whose own INFO lines say nothing to the owner of a server."""
 
@@ -25,7 +26,9 @@ def configure(level: str = "info", format: str = "text", stream: TextIO | None =
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if format == "json" else logging.Formatter(TEXT_FORMAT))
     handler.addFilter(_add_turn)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Libraries say at debug level what they work on, and that is what people said: never more of them than INFO.
+    logging.basicConfig(level="INFO" if level == "debug" else level.upper(), handlers=[handler], force=True)
+    logging.getLogger(_OURS).setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel("DEBUG" if level == "debug" else "WARNING")
     logging.captureWarnings(True)

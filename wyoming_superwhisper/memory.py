@@ -18,7 +18,7 @@ from wyoming_superwhisper import gpu
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.process import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
-from wyoming_superwhisper.observer import CardFigures, Usage
+from wyoming_superwhisper.observer import Usage
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ class MemoryWatch:
 
     async def look(self) -> None:
         """Look once, and order what must be done."""
-        figures, by_pid = None, {}
+        figures, by_pid = self.usage.card, dict[int, int]()
         if self._card is not None:
             figures, by_pid = await asyncio.to_thread(self._card.read)
         own: dict[str, int] = {}
@@ -247,10 +247,12 @@ class Budget:
         free = card.free_mb - sum(coming.values())
         if need > free:
             raise EngineUnavailable(
-                f"it needs about {need} MiB of video memory and {max(0, free)} of {card.memory_mb} MiB are free on {card.name}"
+                f"it needs about {need} MiB of video memory, and of the {card.memory_mb} MiB of {card.name} "
+                f"{max(0, free)} are free"
             )
         limit, others = self._limit_mb(), sum(taken.values()) + sum(coming.values())
         if limit and others + need > limit:
             raise EngineUnavailable(
-                f"it needs about {need} MiB of video memory, the others take {others}, and gpu.memory_limit_mb is {limit}"
+                f"it needs about {need} MiB of video memory, the others take {others}, and gpu.memory_limit_mb is "
+                f"{limit}"
             )

@@ -6,12 +6,13 @@ Everything lives in a registry of its own, so two servers in one process don't m
 
 from __future__ import annotations
 
+from collections import Counter as Counted
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 
 from wyoming_superwhisper.observer import Observer, Usage
 
@@ -74,8 +75,8 @@ class Metrics(Observer):
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.connections = self._gauge("connections", "Open connections of clients.")
-        self.connections_total = self._counter("connections", "Connections by what became of them.", ["result"])
+        self._live = _Live()
+        self.registry.register(self._live)
         self.evicted_total = self._counter("connections_evicted", "Idle connections closed to make room.")
         self.events_total = self._counter("events", "Events of clients, by type and result.", ["type", "result"])
         self.errors_total = self._counter("errors", "Error events sent to clients, by code.", ["code"])
@@ -97,20 +98,18 @@ class Metrics(Observer):
         )
         self.llm_tokens_total = self._counter("llm_tokens", "Tokens that the language model has written.")
         self.llm_tokens_per_second = self._histogram("llm_tokens_per_second", "Tokens a second.", [], TOKENS_PER_S)
-        self._live = _Live()
-        self.registry.register(self._live)
         ProcessCollector(namespace=PREFIX, registry=self.registry)
 
     # --- what is told
 
     def connection(self, result: str) -> None:
-        self.connections_total.labels(result).inc()
+        self._live.connections_by_result[result] += 1
 
     def connection_opened(self) -> None:
-        self.connections.inc()
+        self._live.connections += 1
 
     def connection_closed(self) -> None:
-        self.connections.dec()
+        self._live.connections -= 1
 
     def connection_evicted(self) -> None:
         self.evicted_total.inc()
@@ -170,15 +169,13 @@ class Metrics(Observer):
     def page(self, accept: str = "") -> tuple[bytes, str]:
         """All figures and their content type, in the format that the reader accepts."""
         encode, content_type = choose_encoder(accept)
+        self._live.open_metrics = content_type.startswith("application/openmetrics-text")
         return encode(self.registry), content_type
 
     # --- making them
 
     def _counter(self, name: str, text: str, labels: Sequence[str] = ()) -> Any:
         return Counter(f"{PREFIX}_{name}", text, labels, registry=self.registry)
-
-    def _gauge(self, name: str, text: str) -> Any:
-        return Gauge(f"{PREFIX}_{name}", text, registry=self.registry)
 
     def _histogram(self, name: str, text: str, labels: Sequence[str], bounds: Sequence[float]) -> Any:
         return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=bounds)
@@ -191,10 +188,16 @@ class _Live:
         self.engines: Sequence[Queues] = ()
         self.state: Callable[[], str] = lambda: "starting"
         self.usage: Callable[[], Usage] = lambda: Usage({}, {})
+        self.connections = 0
+        self.connections_by_result: Counted[str] = Counted()
+        self.open_metrics = False
+        """Whether the page is in that format."""
 
     def collect(self) -> Iterator[Metric]:
         """One family after the other, as prometheus-client wants it."""
         yield self._state()
+        yield _family("connections", "Open connections of clients.", [], {(): self.connections})
+        yield self._connections_total()
         yield _family(
             "queue_length", "Calls that wait.", ["engine", "kind"],
             {(one.name, kind): n for one in self.engines for kind, n in one.waiting_by_kind().items()},
@@ -210,6 +213,18 @@ class _Live:
         yield restarts
         yield recycled
         yield from self._memory()
+
+    def _connections_total(self) -> Metric:
+        """In OpenMetrics a counter and a gauge can't share the name up to `_total`: there it has no type."""
+        text, name = "Connections by what became of them.", f"{PREFIX}_connections"
+        family: Metric
+        if self.open_metrics:
+            family = UnknownMetricFamily(f"{name}_total", text, labels=["result"])
+        else:
+            family = CounterMetricFamily(name, text, labels=["result"])
+        for result, count in self.connections_by_result.items():
+            family.add_metric([result], count)
+        return family
 
     def _state(self) -> Metric:
         state = self.state()

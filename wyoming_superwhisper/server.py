@@ -136,6 +136,13 @@ class Server:
             self._stdio.cancel()
         self._hang_ups.close()
 
+    def use(self, settings: ServerSettings, limits: LimitSettings) -> None:
+        """Let in whom these settings allow, and hold new connections to these limits. Raises `SettingsError`."""
+        self._allow = AllowList(settings.allow)
+        self._limits = limits
+        self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
+        self._most_connections = _most_connections(limits.connections)
+
     @property
     def uri(self) -> str:
         """Where it listens, with the port that was chosen for 0."""

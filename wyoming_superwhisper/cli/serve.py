@@ -32,15 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--language", metavar="LANGUAGE", help="language of requests that name none, as fr; auto: detect"
     )
+    parser.add_argument("--record", metavar="DIR", help="keep what is said, and its transcript, there (default: no)")
     parser.add_argument("--metrics", metavar="HOST:PORT", help="figures for Prometheus there, or off (the default)")
     shared.add_settings(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
-    names = {"uri": "server.uri", "zeroconf": "server.zeroconf", "metrics": "metrics.listen"}
+    names = {
+        "uri": "server.uri", "zeroconf": "server.zeroconf", "metrics": "metrics.listen", "record": "record.dir",
+    }  # fmt: skip
     settings = shared.server_settings(options, names)
     shared.require_server_packages()
     from wyoming_superwhisper import app
 
-    return app.run(settings)
+    return app.run(settings, lambda: shared.server_settings(options, names))

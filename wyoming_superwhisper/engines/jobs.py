@@ -138,6 +138,10 @@ class JobQueue:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
+    def limit(self, finals: int, guesses: int) -> None:
+        """Let so many wait from now on."""
+        self._limits = {Priority.FINAL: finals, Priority.GUESS: guesses}
+
     def length(self, priority: Priority) -> int:
         """How many of one kind wait."""
         return len(self._waiting[priority])

@@ -219,6 +219,15 @@ class WorkerProcess:
         if not self.running and not len(self._queue):
             self._give_order(_Order.UNLOAD)
 
+    def use(self, limits: WorkLimits, log: Mapping[str, str]) -> None:
+        """Other limits from now on, and another log, in the process that runs too."""
+        self.limits = limits
+        self._queue.limit(limits.queue_final, limits.queue_guess)
+        if log != self.log:
+            self.log = log
+            for instance in self._instances:
+                instance.send("log", log)
+
     def _give_order(self, order: _Order) -> None:
         if self.state is WorkerState.READY and self._order is None:
             self._order = order
@@ -653,7 +662,7 @@ class WorkerProcess:
         """Start a process and wait until its engine is loaded. Raises `_LoadFailed`."""
         if self._before_load is not None:
             try:
-                self._before_load(self)
+                await asyncio.to_thread(self._before_load, self)  # it may ask the card's driver
             except SuperwhisperError as error:
                 raise _LoadFailed(error) from error
         program = Program(self._engine, self.environment, self._python, self._loopback)
@@ -845,4 +854,5 @@ def _figures(job: Job, reply: Reply) -> dict[str, Any]:
         audio_s = len(job.payload) / (2 * SAMPLE_RATE)
     elif job.method == "speak" and data.get("sample_rate"):
         audio_s = len(reply.payload) / (2 * data["sample_rate"])
-    return {"batch": data.get("batch", 0), "audio_s": audio_s, "tokens": data.get("tokens_answer", 0)}
+    tokens = data.get("tokens", 0) if job.method == "answer" else 0
+    return {"batch": data.get("batch", 0), "audio_s": audio_s, "tokens": tokens}

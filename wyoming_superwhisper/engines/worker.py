@@ -261,6 +261,8 @@ class Worker:
             call = WorkerCall(self._pipe, event)
             self._known[call.id] = call
             self._arrived.put(call)
+        elif event.type == "log":
+            logs.configure(**event.data)
         elif (known := self._known.get(event.data["id"])) is None:
             return  # finished while the frame was on its way
         elif event.type == "cancel":

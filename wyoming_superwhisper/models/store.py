@@ -58,6 +58,10 @@ class ModelRecord:
         (folder / RECORD).write_text(text, encoding="utf-8")
 
 
+LIBRARY_MB = 500
+"""Video memory that CUDA and its libraries take for themselves, in each process."""
+
+
 @dataclass(frozen=True, slots=True)
 class VoiceFiles:
     """The two files of a voice."""
@@ -364,3 +368,13 @@ def _is_path(name: str) -> bool:
 
 def _remedy(name: str) -> str:
     return f"run: wyoming-superwhisper models download {name} (or try the packaged demo models: --settings demo)"
+
+
+def expected_memory_mb(kind: Kind, path: Path) -> int:
+    """Video memory that a model will take, in MiB: what the catalogue says, else guessed from the size of its files."""
+    known = catalogue.load().models.get(path.name if kind == "whisper" else path.parent.name)
+    if known is not None and known.memory_mb:
+        return known.memory_mb
+    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
+    size_mb = sum(file.stat().st_size for file in files) >> 20
+    return size_mb + size_mb // 5 + LIBRARY_MB

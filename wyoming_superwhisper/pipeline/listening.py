@@ -101,7 +101,10 @@ class Listening:
     async def finish(self) -> Transcription:
         """The text of all that was fed; "" where nobody spoke. Raises as `SpeechRecognizer.transcribe`."""
         final = await self._utterance.finish()
-        return await self._guessed(final) or await self._transcribe(final)
+        heard = await self._guessed(final) or await self._transcribe(final)
+        if self._services.recorder is not None:
+            self._services.recorder.keep(final.audio, heard.text, heard.language)
+        return heard
 
     async def close(self) -> None:
         """Forget the utterance, and all guesses. Idempotent."""

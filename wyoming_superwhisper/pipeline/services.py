@@ -17,11 +17,12 @@ from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
+from wyoming_superwhisper.recording import Recorder
 
 
-@dataclass(frozen=True)
+@dataclass
 class Services:
-    """Built once by `app`, shared by all connections."""
+    """Built once by `app`, shared by all connections; `app` alone changes it, when settings are reloaded."""
 
     settings: Settings
     info: bytes
@@ -44,6 +45,8 @@ class Services:
     """The engines for those who work ahead; what they make is found by those above."""
     habits: Habits
     observer: Observer = NOBODY
+    recorder: Recorder | None = None
+    """Keeps utterances and transcripts, where the settings ask for it."""
 
     @property
     def home(self) -> Home:

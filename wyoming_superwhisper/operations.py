@@ -1,0 +1,137 @@
+"""What running a server takes besides serving: its state, its figures, its page, its memory. Built by `app`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from wyoming_superwhisper import gpu
+from wyoming_superwhisper.access import AllowList
+from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.engines.process import JobRecord, WorkerProcess, WorkerState
+from wyoming_superwhisper.http_listener import Answer, HttpListener
+from wyoming_superwhisper.life import Life
+from wyoming_superwhisper.memory import Budget, MemoryWatch
+from wyoming_superwhisper.observer import NOBODY, Observer, Usage
+
+if TYPE_CHECKING:
+    from wyoming_superwhisper.metrics import Metrics
+
+
+class Operations:
+    """The state and the figures of one server."""
+
+    def __init__(self, settings: Settings, card: gpu.GpuChoice, needs_mb: Mapping[str, int]) -> None:
+        """`needs_mb`: video memory that each engine on the card is expected to take."""
+        self.settings = settings
+        """Those that hold now."""
+        self.life = Life()
+        self.metrics: Metrics | None = None
+        self.workers: Mapping[str, WorkerProcess] = {}
+        self.page: HttpListener | None = None
+        self._card = card
+        self._watch: MemoryWatch | None = None
+        self._budget = Budget(
+            card,
+            needs_mb,
+            limit_mb=lambda: self.settings.gpu.memory_limit_mb,
+            usage=self.usage,
+            loading=self._is_loading,
+        )
+        if settings.metrics.listen != "off":
+            # Nothing of it is needed, nor imported, where nobody reads the figures.
+            from wyoming_superwhisper.metrics import Metrics
+
+            self.metrics = Metrics()
+
+    @property
+    def observer(self) -> Observer:
+        """To be told of what happens."""
+        return self.metrics or NOBODY
+
+    def usage(self) -> Usage:
+        """The memory of the workers, as it was found last."""
+        return self._watch.usage if self._watch is not None else Usage({}, {})
+
+    # --- hooks for the workers
+
+    def worker_changed(self, worker: WorkerProcess) -> None:
+        """A worker is in a new state."""
+        self.life.look()
+
+    def job_ended(self, record: JobRecord) -> None:
+        """A call of a worker has ended."""
+        self.observer.job(
+            record.worker,
+            record.code,
+            record.ran_s,
+            waited_s=record.waited_s,
+            turn=record.turn,
+            batch=record.batch,
+            audio_s=record.audio_s,
+            tokens=record.tokens,
+        )
+
+    def before_load(self, worker: WorkerProcess) -> None:
+        """Raises `EngineUnavailable` where its model has no place on the card."""
+        self._budget.check(worker.name)
+
+    def _is_loading(self, name: str) -> bool:
+        worker = self.workers.get(name)
+        return worker is not None and worker.state in (WorkerState.LOADING, WorkerState.RELOADING)
+
+    # --- running
+
+    @asynccontextmanager
+    async def running(self, workers: Mapping[str, WorkerProcess]) -> AsyncIterator[None]:
+        """Watch these workers, and show what is seen. Raises `SettingsError` for a page that can't be listened on."""
+        self.workers = workers
+        self.life.watch(workers)
+        on_card = any(worker.environment.get("CUDA_VISIBLE_DEVICES") for worker in workers.values())
+        card = gpu.CardWatch(self._card.uuid) if on_card else None
+        self._watch = MemoryWatch(workers, lambda: self.settings, card)
+        if self.metrics is not None:
+            self.metrics.watch(tuple(workers.values()), lambda: self.life.state.value, self.usage)
+            await self._open_page(self.settings)
+        looking = asyncio.create_task(self._watch.run(), name="memory")
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            if self.page is not None:
+                await self.page.stop()
+
+    def use(self, settings: Settings, changed: Collection[str]) -> None:
+        """These settings hold from now on."""
+        self.settings = settings
+        if self.page is not None and "server.allow" in changed:
+            self.page.allow = AllowList(settings.server.allow)
+
+    async def _open_page(self, settings: Settings) -> None:
+        routes: dict[str, Callable[[Mapping[str, str]], Answer]] = {
+            "/metrics": self._figures,
+            "/health/live": self._alive,
+            "/health/ready": self._ready,
+        }
+        self.page = HttpListener(settings.metrics.listen, routes, AllowList(settings.server.allow))
+        await self.page.start()
+
+    def _figures(self, headers: Mapping[str, str]) -> Answer:
+        assert self.metrics is not None
+        return Answer(*self.metrics.page(headers.get("accept", "")))
+
+    def _alive(self, headers: Mapping[str, str]) -> Answer:
+        """That this is answered says it all."""
+        return self._state(HTTPStatus.OK)
+
+    def _ready(self, headers: Mapping[str, str]) -> Answer:
+        return self._state(HTTPStatus.OK if self.life.serves else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _state(self, status: HTTPStatus) -> Answer:
+        body = {"state": self.life.state.value, "engines": self.life.engines()}
+        return Answer(json.dumps(body).encode() + b"\n", "application/json", status)
