@@ -101,6 +101,7 @@ class Operations:
         try:
             yield
         finally:
+            self.life.stopping()
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
             if self.page is not None:
