@@ -141,8 +141,23 @@ async def test_a_run_whose_audio_is_wrong_lets_go_of_everything() -> None:
         await client.send(AudioStart(**FORMAT))
         await client.send(AudioChunk(audio=LOUD, **FORMAT))
         await client.send(AudioChunk(audio=b"odd", **FORMAT))
+        await client.send(AudioStop())
         await types_until(client, "error")
         assert fakes.voice_activity.open_streams == 0
+
+
+async def test_chunks_may_end_within_a_sample_but_not_the_audio() -> None:
+    async with serving() as fakes, await connect(fakes) as client:
+        await client.send(AudioStart(**FORMAT))
+        for start, end in ((0, 111), (111, 112), (112, 112), (112, len(LOUD))):
+            await client.send(AudioChunk(audio=LOUD[start:end], **FORMAT))
+        await client.send(AudioStop())
+        await types_until(client, "transcript-stop")
+        assert LOUD.startswith(fakes.recognizer.requests[0].audio[:3000])
+        await client.send(AudioStart(**FORMAT))
+        await client.send(AudioChunk(audio=LOUD[:111], **FORMAT))
+        await client.send(AudioStop())
+        assert (await types_until(client, "error"))[-1] == "error"
 
 
 async def test_a_stream_that_breaks_off_is_an_error_and_not_the_end_of_the_speech() -> None:

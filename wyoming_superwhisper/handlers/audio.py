@@ -17,11 +17,15 @@ class AudioHandler:
 
     Audio that nobody asked for goes to `default` (speech recognition), as the stock servers do. After a request
     has failed or was answered early, what is left of its audio is read and thrown away.
+
+    Chunks may end within a frame: Home Assistant's HTTP API cuts what it gets at every byte that would be a line's
+    end in a text. Only audio that ends within a frame is wrong.
     """
 
     def __init__(self, session: Session, default: AudioConsumer) -> None:
         self._session = session
         self._default = default
+        self._rest = b""
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -36,6 +40,7 @@ class AudioHandler:
         """The current request has failed: let go of it, and ignore its audio up to the next `audio-start`."""
         self._session.discard_audio = True
         self._session.audio_format = None
+        self._rest = b""
         consumer, self._session.consumer = self._session.consumer, None
         if consumer is not None:
             await consumer.audio_dropped()
@@ -76,6 +81,11 @@ class AudioHandler:
             return
         if self._session.consumer is None and self._session.audio_format is None:
             raise BadEvent("'audio-stop' came without a request or audio before it.")
+        rest, audio_format, self._rest = self._rest, self._session.audio_format, b""
+        if rest and audio_format is not None:
+            await self._give_up()
+            self._session.discard_audio = False
+            raise BadFormat(f"The audio ends {len(rest)} bytes into a frame of {audio_format.frame_bytes} bytes.")
         self._session.audio_format = None
         await self._consumer().audio_stop()
 
@@ -88,12 +98,13 @@ class AudioHandler:
             raise BadFormat(
                 f"The audio changed from {self._session.audio_format} to {audio_format} in the middle of a stream."
             )
-        audio = event.payload or b""
-        if len(audio) % audio_format.frame_bytes:
-            raise BadFormat(f"{len(audio)} bytes are no whole number of frames of {audio_format.frame_bytes} bytes.")
-        await self._consumer().audio_chunk(audio, timestamp)
+        audio = self._rest + (event.payload or b"")
+        whole = len(audio) - len(audio) % audio_format.frame_bytes
+        self._rest = audio[whole:]
+        await self._consumer().audio_chunk(audio[:whole], timestamp)
 
     async def _begin(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
+        self._rest = b""
         await self._consumer().audio_start(audio_format, timestamp_ms)
         self._session.audio_format = audio_format
 
