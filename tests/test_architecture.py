@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "speech_text", "intents_text", "models.voices", "config.settings", "timers", "recording",
     },
     "home_assistant": {
+        "access", "client", "discovery", "doctor",  # for the doctor's look at it
         "home_assistant", "assistant", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",
         "replies",
     },

@@ -1,4 +1,4 @@
-"""Say what is wrong on this machine and what to do about it: cards, libraries, models, ports, sound devices."""
+"""Say what is wrong on this machine and what to do about it: cards, libraries, models, ports, sound, Home Assistant."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ import itertools
 import json
 import sys
 import textwrap
+from collections.abc import Iterator
 
 from wyoming_superwhisper import doctor
 from wyoming_superwhisper.cli import options as shared
+from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.doctor import Finding, State
+from wyoming_superwhisper.home_assistant import examination
 
 EPILOG = "exit status: 0 no problem, 1 problems, 2 wrong settings or options"
 
@@ -21,6 +24,11 @@ _COLOURS = {State.OK: "32", State.NOTE: "33", State.PROBLEM: "31;1"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `doctor`."""
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument(
+        "--home-assistant",
+        action="store_true",
+        help="only the Home Assistant of the settings: address, token, version, what is exposed, names, its way to us",
+    )
     shared.add_models(parser)
     shared.add_settings(parser)
 
@@ -29,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Examine the machine and print what is found as it is found."""
     settings, about_settings = doctor.check_settings(lambda: shared.server_settings(options, quiet=True))
     problems = 0
-    for finding in itertools.chain([about_settings], doctor.examine(settings)):
+    for finding in itertools.chain([about_settings], _findings(settings, options.home_assistant)):
         problems += finding.state is State.PROBLEM
         print(_as_json(finding) if options.json else _as_text(finding, sys.stdout.isatty()), flush=True)
     if not options.json:
@@ -37,6 +45,13 @@ def run(options: argparse.Namespace) -> int:
     if about_settings.state is State.PROBLEM:
         return 2
     return 1 if problems else 0
+
+
+def _findings(settings: Settings, home_assistant_only: bool) -> Iterator[Finding]:
+    if not home_assistant_only:
+        yield from doctor.examine(settings)
+    if home_assistant_only or settings.home_assistant.url:
+        yield from examination.check_home_assistant(settings)
 
 
 def _as_text(finding: Finding, colour: bool) -> str:
