@@ -401,6 +401,30 @@ def test_a_new_home_is_used_from_then_on() -> None:
     engine.close()
 
 
+def test_the_same_home_again_costs_nothing(engine: LlamaEngine) -> None:
+    answer(engine, "Qui es-tu ?", conversation="kept")
+    before = engine.evaluated_tokens
+    again = RecordedCall(home(), "home")
+    run(engine, again)
+    assert again.result is not None
+    assert engine.evaluated_tokens == before
+    assert reused_tokens(answer(engine, "Qui es-tu ?", conversation="kept")) > 400
+
+
+def test_of_a_changed_home_only_what_is_new_is_evaluated() -> None:
+    changed = home()
+    changed["areas"][-1]["aliases"] = ["stoop"]
+    engine, fresh = make_engine(), make_engine(home=changed)
+    before = engine.evaluated_tokens
+    run(engine, RecordedCall(changed, "home"))
+    assert 0 < engine.evaluated_tokens - before < before // 2
+    for text in ("Il fait trop sombre au salon.", "Raconte-moi une blague."):
+        ours, theirs = answer(engine, text), answer(fresh, text)
+        assert (ours.text, ours.intents) == (theirs.text, theirs.intents)
+    engine.close()
+    fresh.close()
+
+
 def test_a_large_home_still_leaves_room_for_talk() -> None:
     areas = [{"id": f"a{number}", "name": f"Pièce {number}", "aliases": [f"Room {number}"]} for number in range(30)]
     devices = [

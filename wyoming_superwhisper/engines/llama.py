@@ -96,6 +96,7 @@ class LlamaEngine:
         self._waiting: deque[Call] = deque()
         self._answers: list[_Answer] = []
         self._new_home: Call | None = None
+        self._fixed: list[int] = []
         self._clock = 0
         self._random = np.random.default_rng(0)
 
@@ -158,13 +159,15 @@ class LlamaEngine:
     # --- the home and what all conversations begin with
 
     def _use_home(self, home: Home) -> None:
-        """Evaluate the fixed part of the prompts once; sequences then begin with a copy of it."""
+        """Evaluate the fixed part of the prompts once, what is new of it; sequences then begin with a copy of it."""
         self._home = home
+        known = self._fixed
         self._grammar = build_grammar(home)
         longest = min(self._model.trained_context, self._context.cells)
         self._system, self._fixed = self._fixed_part(home, int(longest * _FIXED_SHARE))
         self._room = min(longest - len(self._fixed), (self._context.cells - len(self._fixed)) // self.capacity) - 1
-        self._evaluate_fixed()
+        if self._fixed != known:  # a change may concern only what the prompt leaves out
+            self._evaluate_fixed(_common(known, self._fixed))
 
     def _fixed_part(self, home: Home, most_tokens: int) -> tuple[str, list[int]]:
         """The system text and its tokens, the home shortened until they fit."""
@@ -179,12 +182,15 @@ class LlamaEngine:
                 return system, tokens
             chars = int(min(chars, len(system)) * 0.8)
 
-    def _evaluate_fixed(self) -> None:
-        self._context.clear()
+    def _evaluate_fixed(self, kept: int = 0) -> None:
+        """`kept`: how many of its tokens are evaluated already."""
+        if not kept:
+            self._context.clear()
         for sequence in self._sequences:
-            sequence.tokens = []
+            self._forget(sequence)
+        self._context.cut(0, kept)
         tokens = [Token(token, position, 0) for position, token in enumerate(self._fixed)]
-        for start in range(0, len(tokens), PIECE_TOKENS):
+        for start in range(kept, len(tokens), PIECE_TOKENS):
             self._context.evaluate(tokens[start : start + PIECE_TOKENS])
 
     def _start_over(self) -> None:
