@@ -55,14 +55,13 @@ def placed_as_said(calls: Iterable[IntentCall], home: Home, text: str) -> tuple[
 
     A model may confuse two rooms, or forget the one that was named: what was said counts.
     """
-    said = home.areas_said(text)
-    if not said:
-        return tuple(calls)
     placed: list[IntentCall] = []
     for call in calls:
-        if call.slots.get("area") in {area.name for area in said} or not ("area" in call.slots or lacks_target(call)):
+        said = home.areas_said(text, str(call.slots.get("name", "")))
+        is_elsewhere = "area" in call.slots and call.slots["area"] not in {area.name for area in said}
+        if not said or not (is_elsewhere or lacks_target(call)):
             placed.append(call)
-        elif "area" in call.slots and (len(said) > 1 or not _may_be_in(call, said[0], home)):
+        elif is_elsewhere and (len(said) > 1 or not _may_be_in(call, said[0], home)):
             return ()
         else:
             placed += [replace(call, slots={**call.slots, "area": area.name}) for area in said]

@@ -69,12 +69,15 @@ class Home:
         wanted = name_for_model(name)
         return [device for device in self.devices if wanted in device.names]
 
-    def areas_said(self, text: str) -> tuple[HomeArea, ...]:
-        """The areas that a sentence names, in the order of the home.
+    def areas_said(self, text: str, device: str = "") -> tuple[HomeArea, ...]:
+        """The areas that a sentence names, in the order of the home, beside those within the name of this device.
 
         Of names within names the longest counts: "la chambre de Léo" names no area called "chambre".
         """
-        said = {self._areas_by_words[found] for found in self._said.findall(_words(text))} if self.areas else set()
+        words = _words(text)
+        for name in (name for one in self.devices if one.name == device for name in one.names):
+            words = re.sub(rf"(?<!\w){re.escape(_words(name))}(?!\w)", " ", words)
+        said = {self._areas_by_words[found] for found in self._said.findall(words)}
         return tuple(area for area in self.areas if area.id in said)
 
     @cached_property
