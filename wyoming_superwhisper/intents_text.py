@@ -26,6 +26,8 @@ class SpokenLanguage:
     """Words that close it ("aussi", "too")."""
     articles: str = r"(?!)"
     """Prepositions and articles before a name."""
+    that_kind: str = r"(?!)"
+    """What stands for the kind of thing that was just named ("celle de la cuisine", "the one in the kitchen")."""
     lights: str = r"(?!)"
     """The plain word for lights."""
     no_media: str = r"(?!)"
@@ -126,6 +128,10 @@ _FR = SpokenLanguage(
         (r"\bre(allum|ouvr|éteign|étein|éteind|ferm|mont|baiss|mets|mett)", r"\1"),
         (r"\b(?:éteigne[zr]?|éteignons)\b", "éteins"),
         (r"\b(allum|ferm|lanc|démarr|baiss|mont|coup|arrêt|jou|ajout|activ|désactiv|annul)ez\b", r"\1e"),
+        (r"\b(allum|ferm|ouvr|lanc|démarr|baiss|mont|arrêt|ajout|activ|désactiv|annul)es\b", r"\1e"),
+        (r"\béteignes\b", "éteins"),
+        (r"^est[- ]ce qu'il y a\b", "il y a"),
+        (r"\bmettes\b", "mets"),
         (r"\bouvrez\b", "ouvre"),
         (r"\bmettez\b", "mets"),
         (r"\bréglez\b", "règle"),
@@ -151,6 +157,7 @@ _FR = SpokenLanguage(
     also_before=r"(?:et|pareil pour|idem pour|même chose pour|la même chose pour|aussi)",
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
+    that_kind=r"(?<!\w)(?:celles?|celui|ceux)(?=\s+(?:d[ue]s?|d'|à|au|aux|dans|en)(?!\w))",
     somewhere=r"(?<!\w)(?:à|au|aux|dans|en|chez)(?!\w)",
     places=r"(?:travail|boulot|école|collège|lycée|fac|crèche|maison|bureau|gare|gym)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
@@ -224,6 +231,7 @@ _EN = SpokenLanguage(
     also_before=r"(?:and|also|same for|the same for|now|same in)",
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
+    that_kind=r"(?<!\w)(?:the )?ones?(?=\s+(?:in|on|at|of)(?!\w))",
     somewhere=r"(?<!\w)(?:at|in|on|here|there|home)(?!\w)",
     places=r"(?:work|school|college|university|kindergarten|nursery|home|(?:the )?(?:office|gym|station))",
     lights=r"(?:lights?|lamps?|lighting)",

@@ -57,6 +57,12 @@ class FollowUps:
                 found.append(" ".join(match.expand(replacement).replace("{target}", target).split()))
         return found
 
+    def with_kind(self, words: str, last: IntentCall) -> str:
+        """The sentence with the kind of thing named last in the place of "celle", "the one"; "": it has no such word."""
+        kind = self._kind(last)
+        phrase = " ".join(self._spoken.phrases.get(kind, "").replace("{area}", "").split())
+        return self._rules.that_kind.sub(phrase, words) if phrase and self._rules.that_kind.search(words) else ""
+
     def only_target(self, words: str) -> str:
         """What is left of a sentence that only names another target ("et le salon aussi"); "": it is none."""
         without = self._rules.after.sub("", words).strip(" ,")
@@ -129,15 +135,19 @@ class FollowUps:
         place = str(slots.get("area") or slots.get("floor") or "")
         if name := slots.get("name"):
             return f"{name} {place}".strip() if call.name in _DOMAINS else ""
-        device_class = slots.get("device_class")
-        kind = (
-            device_class[0] if isinstance(device_class, list) and device_class else device_class or self.domain(slots)
-        )
-        if call.name in ("HassClimateSetTemperature", "HassClimateGetTemperature"):
-            kind = "temperature"
-        if not place or not isinstance(kind, str) or call.name not in _DOMAINS:
+        kind = self._kind(call)
+        if not place or call.name not in _DOMAINS:
             return ""
         return self._spoken.phrases.get(kind, "").replace("{area}", fold(place))
+
+    def _kind(self, call: IntentCall) -> str:
+        """What a call is about, as the table of phrases has it; "": none of that."""
+        if call.name in ("HassClimateSetTemperature", "HassClimateGetTemperature"):
+            return "temperature"
+        device_class = call.slots.get("device_class")
+        kind = device_class[0] if isinstance(device_class, list) and device_class else device_class
+        kind = kind or self.domain(call.slots)
+        return kind if isinstance(kind, str) else ""
 
 
 class _Rules:
@@ -151,6 +161,7 @@ class _Rules:
         self.after = ignoring_case(rf"(?:[\s,]*(?<!\w)(?:{spoken.also_after}))+$")
         self.article = ignoring_case(rf"^(?:{spoken.articles})(?:(?<=')|(?!\w))\s*")
         self.lights = ignoring_case(rf"^(?:{spoken.lights})(?!\w)|(?<!\w)(?:{spoken.lights})$")
+        self.that_kind = ignoring_case(spoken.that_kind)
         self.pronouns = tuple((ignoring_case(pattern), new) for pattern, new in spoken.pronouns)
 
 

@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 MAX_COMMANDS = 4
 """Commands looked for in one sentence."""
 
+LONGEST_RUN = 4
+"""Pieces between joining words that may be one command: "ajoute du lait, du beurre et du pain à la liste"."""
+
 CACHE_SIZE = 256
 """Sentences whose reading is remembered: a guess is asked for again when it becomes final."""
 
@@ -132,6 +135,10 @@ class HassilIntents:
         self._slot_lists = _slot_lists(self.home)
         self._repair = NameRepair(self.home)
         self._gazetteer.set_home(self.home)
+        self._cache.clear()
+
+    def forget(self) -> None:
+        """Read every sentence afresh."""
         self._cache.clear()
 
     def warm(self) -> None:
@@ -319,43 +326,52 @@ class Understanding:
     def _several(self, text: str, strict: bool) -> list[IntentCall]:
         """Several commands joined in a sentence; `strict` where it also has a reading as one (with free text)."""
         pieces = parts(text, self._pack.language)
-        if not 1 < len(pieces) <= MAX_COMMANDS * 2:
+        if not 1 < len(pieces) <= MAX_COMMANDS * 2 or sum(map(_ends_a_sentence, pieces)) >= MAX_COMMANDS:
             return []
         calls: list[IntentCall] = []
         first = 0
-        while first < len(pieces):
+        while first < len(pieces) and len(calls) < MAX_COMMANDS:
             last, found = self._longest(pieces, first, calls, strict)
             if not found:
                 return []
             calls += found
             first = last
-        return calls if 1 < len(calls) <= MAX_COMMANDS else []
+        return calls if len(calls) > 1 and first == len(pieces) else []
 
     def _longest(
         self, pieces: list[tuple[str, str]], first: int, before: list[IntentCall], strict: bool
     ) -> tuple[int, list[IntentCall]]:
         """The longest run of pieces that is one command; a piece that only names a target repeats the one before."""
-        for last in range(len(pieces), first, -1):
+        for last in range(_end_of_run(pieces, first), first, -1):
             if first == 0 and last == len(pieces):
                 continue
             text = _joined(pieces[first:last])
             reading = self._engine.read(self._pack, text, self._area)
             if reading and not (strict and first > 0 and reading.wildcards):
                 return last, [reading.call]
-        if before and not strict:
-            _, piece = pieces[first]
-            target = self._again(before[-1:], piece)
-            if target or (target := self._pronoun(before[-1:], piece)):
-                return first + 1, target
-        elif before:
-            return first + 1, self._pronoun(before[-1:], pieces[first][1])
-        return first, []
+        if not before:
+            return first, []
+        _, piece = pieces[first]
+        found = self._pronoun(before[-1:], piece) or self._of_that_kind(before[-1], piece)
+        if not found and not strict:
+            found = self._again(before[-1:], piece)
+        return first + 1, found
+
+    def _of_that_kind(self, before: IntentCall, piece: str) -> list[IntentCall]:
+        """The sentence with the kind of thing that was named before in the place of "celle", "the one"."""
+        sentence = self._follow_ups.with_kind(normalise(piece, self._pack.language), before)
+        reading = self._engine.read(self._pack, sentence, self._area) if sentence else None
+        return [reading.call] if reading and not reading.wildcards else []
 
     def _pointing_back(self, text: str, previous: Sequence[IntentCall]) -> list[IntentCall]:
         if not previous:
             return []
         words = normalise(text, self._pack.language)
-        return self._pronoun(previous, words) or self._again(previous, self._follow_ups.only_target(words))
+        return (
+            self._pronoun(previous, words)
+            or self._of_that_kind(previous[-1], words)
+            or self._again(previous, self._follow_ups.only_target(words))
+        )
 
     def _pronoun(self, previous: Sequence[IntentCall], words: str) -> list[IntentCall]:
         """The sentence with what was meant last in the place of "it"."""
@@ -558,6 +574,19 @@ def _sayable(name: str) -> str:
 
 def _value(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _ends_a_sentence(piece: tuple[str, str]) -> bool:
+    """Whether a piece begins after a mark that ends sentences."""
+    return any(mark in piece[0] for mark in ".!?;")
+
+
+def _end_of_run(pieces: list[tuple[str, str]], first: int) -> int:
+    """How far one command may reach: not beyond its sentence, nor over more than a few joining words."""
+    end = first + 1
+    while end < len(pieces) and end - first < LONGEST_RUN and not _ends_a_sentence(pieces[end]):
+        end += 1
+    return end
 
 
 def _joined(pieces: list[tuple[str, str]]) -> str:
