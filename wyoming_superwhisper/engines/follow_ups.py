@@ -58,7 +58,7 @@ class FollowUps:
         return found
 
     def with_kind(self, words: str, last: IntentCall) -> str:
-        """The sentence with the kind of thing named last in the place of "celle", "the one"; "": it has no such word."""
+        """The sentence with the kind of thing named last in the place of "celle", "the one"; "": no such word."""
         kind = self._kind(last)
         phrase = " ".join(self._spoken.phrases.get(kind, "").replace("{area}", "").split())
         return self._rules.that_kind.sub(phrase, words) if phrase and self._rules.that_kind.search(words) else ""
