@@ -102,6 +102,45 @@ async def test_several_commands_come_back_in_order(make: Make) -> None:
     ]
 
 
+# --- what an older Home Assistant can't do
+
+
+async def test_an_older_home_assistant_gets_the_first_of_several_and_says_so(make: Make) -> None:
+    answer = await part(make(), "Allume la cuisine et éteins le salon.", older=True)
+    assert isinstance(answer, Intents)
+    [call] = answer.calls
+    assert (call.name, call.slots["area"]) == ("HassTurnOn", "Cuisine")
+    assert call.text.endswith("Je n'ai fait que cela : redites-moi le reste.")
+    assert (await part(make(), "Allume la cuisine.", older=True)).calls[0].text == "Allumé"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "reply"),
+    [("fr", "Quelle heure est-il ?", "Il est 09:05"), ("en", "What is the date today?", "November 22nd, 2026")],
+)
+async def test_an_older_home_assistant_gets_the_time_in_words(make: Make, language: str, text: str, reply: str) -> None:
+    answer = await part(make(), text, language=language, older=True)
+    assert isinstance(answer, Intents)
+    assert (answer.calls[0].text, answer.calls[0].template) == (reply, "")
+
+
+@pytest.mark.parametrize("text", ["Quelle est la température dans le salon ?", "Combien de minutes reste-t-il ?"])
+async def test_an_older_home_assistant_is_told_that_a_state_cant_be_said(make: Make, text: str) -> None:
+    answer = await part(make(), text, older=True)
+    assert isinstance(answer, NotHandled)
+    assert "votre version de Home Assistant" in answer.text
+
+
+async def test_with_a_token_the_state_is_asked_for_and_said(make: Make) -> None:
+    class Asks:
+        async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
+            assert call.name == "HassClimateGetTemperature"
+            return Executed("19,5 degrés", True)
+
+    answer = await part(make(executor=Asks()), "Quelle est la température dans le salon ?", older=True)
+    assert (answer, answer.text) == (Answer("19,5 degrés"), "19,5 degrés")  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("language", "text", "answer"),
     [

@@ -54,6 +54,8 @@ class Said:
     """Id or name of the area, where the request says it."""
     execute: bool = False
     """True for satellites that this server drives, `run-pipeline` and `ask`; False for any other client."""
+    older: bool = False
+    """An older Home Assistant asks: it executes the first of several intents, and speaks an intent's text as it is."""
     satellite: str = ""
     """Whose timers these are; "": the first of `speakers`."""
 
@@ -342,6 +344,12 @@ class Assistant:
 
     async def _act(self, turn: _Turn, calls: tuple[IntentCall, ...]) -> AsyncIterator[Part]:
         if not turn.said.execute:
+            if turn.said.older:
+                calls = self._for_older(turn, calls)
+                if not calls[0].text:
+                    async for part in self._asked_in_vain(turn, calls[0]):
+                        yield part
+                    return
             turn.conversation.add(turn.said.text, _sentences(call.text for call in calls), calls)
             yield Intents(calls)
             return
@@ -349,6 +357,28 @@ class Assistant:
         text = _sentences(result.text for result in results)
         turn.conversation.add(turn.said.text, text, calls)
         yield Answer(text) if all(result.done for result in results) else NotHandled(text)
+
+    def _for_older(self, turn: _Turn, calls: tuple[IntentCall, ...]) -> tuple[IntentCall, ...]:
+        """The first, with a text that needs no rendering; "" where only Home Assistant knows the answer."""
+        call, *rest = calls
+        text = call.text
+        if not text and call.template and call.name in _TOLD_BY_CLOCK:
+            text = self._own[call.name](call, turn)
+        if not text and not call.name.startswith(_QUESTIONS):
+            text = phrases.say("done", turn.language)
+        if text and rest:
+            text = _sentences((text, phrases.say("only_first", turn.language)))
+        return (replace(call, text=text, template=""),)
+
+    async def _asked_in_vain(self, turn: _Turn, call: IntentCall) -> AsyncIterator[Part]:
+        """A question whose answer an older Home Assistant would not put into words: asked by ourselves where we can."""
+        timers = call.name == "HassTimerStatus"  # those of a device in Home Assistant: by itself it tells nobody
+        if timers or isinstance(self._executor, NobodyExecutes):
+            yield NotHandled(phrases.say("state_unknown", turn.language))
+        elif not turn.rehearsed:
+            result = await self._executor.execute(call, turn.said, turn.language, turn.area)
+            turn.conversation.add(turn.said.text, result.text, (call,))
+            yield Answer(result.text) if result.done else NotHandled(result.text)
 
     async def _execute(self, call: IntentCall, turn: _Turn) -> Executed:
         own = None if "conversation_command" in call.slots else self._own.get(call.name)
@@ -491,6 +521,11 @@ _WITHOUT_EFFECT = frozenset(
     {"HassGetCurrentDate", "HassGetCurrentTime", "HassNevermind", "HassRespond", "HassTimerStatus"}
 )
 """What is done here and changes nothing: a rehearsal may do it too."""
+
+_TOLD_BY_CLOCK = frozenset({"HassGetCurrentDate", "HassGetCurrentTime"})
+
+_QUESTIONS = ("HassGet", "HassClimateGet", "HassTimerStatus")
+"""How the names of intents begin that only ask."""
 
 _GOES_ON = re.compile(r"(et|and|y)\b.*\b(aussi|également|too|as well|also|también)$")
 """What only makes sense after another command: "et dans la cuisine aussi"."""

@@ -89,6 +89,16 @@ _PHRASES: dict[str, dict[str, str]] = {
     },
     "done": {"fr": "D'accord.", "en": "All right.", "es": "De acuerdo."},
     "stopped": {"fr": "D'accord.", "en": "All right.", "es": "De acuerdo."},
+    "only_first": {
+        "fr": "Je n'ai fait que cela : redites-moi le reste.",
+        "en": "I only did that one: please tell me the rest again.",
+        "es": "Solo he hecho eso: repítame el resto.",
+    },
+    "state_unknown": {
+        "fr": "Désolé, votre version de Home Assistant ne me permet pas de répondre à cette question.",
+        "en": "Sorry, your version of Home Assistant does not let me answer that.",
+        "es": "Lo siento, su versión de Home Assistant no me permite responder a eso.",
+    },
     "nothing_said": {
         "fr": "Je n'ai encore rien dit.",
         "en": "I have not said anything yet.",

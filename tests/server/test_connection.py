@@ -155,6 +155,11 @@ async def test_chunks_may_end_within_a_sample_but_not_the_audio() -> None:
         await types_until(client, "transcript-stop")
         assert LOUD.startswith(fakes.recognizer.requests[0].audio[:3000])
         await client.send(AudioStart(**FORMAT))
+        for part in (LOUD[:111], LOUD[111:501]):
+            await client.send(AudioChunk(audio=part, **FORMAT))
+        await client.send(AudioStop())
+        assert (await types_until(client, "transcript-stop"))[-2] == "transcript"
+        await client.send(AudioStart(**FORMAT))
         await client.send(AudioChunk(audio=LOUD[:111], **FORMAT))
         await client.send(AudioStop())
         assert (await types_until(client, "error"))[-1] == "error"

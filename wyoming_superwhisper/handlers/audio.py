@@ -19,13 +19,15 @@ class AudioHandler:
     has failed or was answered early, what is left of its audio is read and thrown away.
 
     Chunks may end within a frame: Home Assistant's HTTP API cuts what it gets at every byte that would be a line's
-    end in a text. Only audio that ends within a frame is wrong.
+    end in a text. Of audio cut like that, bytes that are left over at its end are left out; otherwise they are an
+    error.
     """
 
     def __init__(self, session: Session, default: AudioConsumer) -> None:
         self._session = session
         self._default = default
         self._rest = b""
+        self._cut_anywhere = False
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -82,7 +84,7 @@ class AudioHandler:
         if self._session.consumer is None and self._session.audio_format is None:
             raise BadEvent("'audio-stop' came without a request or audio before it.")
         rest, audio_format, self._rest = self._rest, self._session.audio_format, b""
-        if rest and audio_format is not None:
+        if rest and audio_format is not None and not self._cut_anywhere:
             await self._give_up()
             self._session.discard_audio = False
             raise BadFormat(f"The audio ends {len(rest)} bytes into a frame of {audio_format.frame_bytes} bytes.")
@@ -98,13 +100,15 @@ class AudioHandler:
             raise BadFormat(
                 f"The audio changed from {self._session.audio_format} to {audio_format} in the middle of a stream."
             )
-        audio = self._rest + (event.payload or b"")
+        payload = event.payload or b""
+        self._cut_anywhere = self._cut_anywhere or bool(self._rest and payload)
+        audio = self._rest + payload
         whole = len(audio) - len(audio) % audio_format.frame_bytes
         self._rest = audio[whole:]
         await self._consumer().audio_chunk(audio[:whole], timestamp)
 
     async def _begin(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
-        self._rest = b""
+        self._rest, self._cut_anywhere = b"", False
         await self._consumer().audio_start(audio_format, timestamp_ms)
         self._session.audio_format = audio_format
 

@@ -42,7 +42,7 @@ class ConversationHandler:
         said = read_sentence(self._session, event)
         services.habits.conversation(self._session.peer, said)
         # Only the Home Assistant that sends the language renders templates; an older one would speak them.
-        renders = "language" in event.data and event.type == "transcript"
+        renders = event.type == "transcript" and not said.older
         reply = ReplyEvents(self._session, fields.mapping(event, "context"), renders=renders)
         async with SpokenAhead(self._session) as ahead:
             await reply.send(ahead.heard(services.assistant.respond(said)))
@@ -62,4 +62,5 @@ def read_sentence(session: Session, event: Event) -> Said:
         conversation=fields.name_in(event, context, "conversation_id") or "",
         speakers=tuple(one for key in _SPEAKERS if (one := fields.name_in(event, context, key))),
         area=fields.name_in(event, context, "area"),
+        older=event.type == "transcript" and "language" not in event.data,
     )
