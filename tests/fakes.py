@@ -116,6 +116,18 @@ class FakeEngine:
         call.done({"x": float("nan")})
         return True
 
+    def _no_memory(self, call: Call, memory: dict[str, Any]) -> bool:
+        """Finds no memory unless it is alone and frugal (`always`: not even then)."""
+        time.sleep(0.05)  # so that what was asked with it is here too
+        if call.data.get("always") or not call.frugal:
+            raise MemoryError
+        call.done({"alone": len(self._calls) == 1})
+        return True
+
+    def _lose_card(self, call: Call, memory: dict[str, Any]) -> bool:
+        """What torch says once the card is gone."""
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later.")
+
     def _forget(self, call: Call, memory: dict[str, Any]) -> bool:
         """Ends without an answer: a bug in an engine."""
         return True
@@ -133,7 +145,8 @@ class FakeEngine:
 
     _METHODS: Mapping[str, Callable[[FakeEngine, Call, dict[str, Any]], bool]] = {
         "echo": _echo, "sleep": _sleep, "block": _block, "parts": _parts, "crash": _crash, "fail": _fail,
-        "fault": _fault, "nan": _nan, "forget": _forget, "hog": _hog, "order": _order_of,
+        "fault": _fault, "nan": _nan, "forget": _forget, "no memory": _no_memory, "lose card": _lose_card,
+        "hog": _hog, "order": _order_of,
     }  # fmt: skip
 
 

@@ -501,3 +501,142 @@ async def test_no_worker_outlives_the_front_even_inside_a_native_call(sign: sign
         assert rest == b""
         assert b"prints to standard output" in said
         await until(lambda: not is_running(pid))
+
+
+# --- replaced, unloaded, short of memory ---
+
+
+async def test_a_worker_is_replaced_beside_the_old_one_and_nobody_notices() -> None:
+    states: list[WorkerState] = []
+    async with running({"capacity": 2, "load_s": 0.3}, on_state=lambda one: states.append(one.state)) as worker:
+        old = worker.pid
+        assert old is not None
+        at_work = asyncio.create_task(worker.call("sleep", {"s": 1.2}))
+        await asyncio.sleep(0.05)
+        worker.recycle(beside=True)
+        answered = 0
+        while worker.generation == 1:  # the old one serves while the new one loads
+            await worker.call("echo", {"n": answered})
+            answered += 1
+        assert answered > 5
+        assert worker.pid != old
+        assert is_running(old), "it still has a call to finish"
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        await at_work
+        await until(lambda: not is_running(old))
+        assert (worker.recycled, worker.restarts, worker.state) == (1, 0, WorkerState.READY)
+        assert states == [WorkerState.LOADING, WorkerState.READY]
+
+
+async def test_a_worker_is_replaced_between_calls_where_there_is_no_room_for_two() -> None:
+    async with running({"load_s": 0.3}) as worker:
+        old = worker.pid
+        assert old is not None
+        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.2})) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        worker.recycle(beside=False)
+        await asyncio.gather(*calls)
+        assert not is_running(old)
+        assert (worker.recycled, worker.restarts, worker.generation) == (1, 0, 2)
+
+
+async def test_a_fresh_worker_that_cannot_be_loaded_leaves_the_old_one_at_work() -> None:
+    async with running() as worker:
+        worker.configuration = {"load": "fault"}
+        worker.recycle(beside=True)
+        await until(lambda: worker._order is None)
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        assert (worker.generation, worker.recycled, worker.state) == (1, 0, WorkerState.READY)
+
+
+async def test_a_worker_that_dies_while_its_successor_loads_is_told_at_once_and_replaced() -> None:
+    async with running({"load_s": 0.5}) as worker:
+        call = asyncio.create_task(worker.call("block", {"s": 30}))
+        await asyncio.sleep(0.05)
+        worker.recycle(beside=True)
+        await asyncio.sleep(0.1)
+        worker.kill()
+        with pytest.raises(EngineLost):
+            await asyncio.wait_for(call, 1)
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+
+
+async def test_closing_ends_both_processes_of_a_worker_that_is_being_replaced() -> None:
+    async with running({"load_s": 5.0}) as worker:
+        worker.recycle(beside=True)
+        await until(lambda: len(worker.pids) == 2)
+        pids = worker.pids
+        await asyncio.wait_for(worker.close(), 3)
+        assert not any(map(is_running, pids))
+
+
+async def test_an_idle_worker_is_unloaded_and_comes_back_when_it_is_asked() -> None:
+    states: list[WorkerState] = []
+    async with running(on_state=lambda one: states.append(one.state)) as worker:
+        old = worker.pid
+        assert old is not None
+        await asyncio.sleep(0.05)
+        assert worker.idle_s > 0.04
+        worker.unload()
+        await until(lambda: worker.state is WorkerState.UNLOADED)
+        await until(lambda: not is_running(old))
+        await worker.ready()
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        assert (worker.restarts, worker.recycled) == (0, 0)
+        assert states[-3:] == [WorkerState.UNLOADED, WorkerState.RELOADING, WorkerState.READY]
+    async with running() as worker:
+        worker.unload()
+        await until(lambda: worker.state is WorkerState.UNLOADED)
+        await asyncio.wait_for(worker.close(), 1)
+
+
+async def test_a_worker_at_work_is_not_unloaded() -> None:
+    async with running() as worker:
+        call = asyncio.create_task(worker.call("sleep", {"s": 0.2}))
+        await asyncio.sleep(0.05)
+        assert worker.idle_s == 0
+        worker.unload()
+        await call
+        assert (worker.state, worker.generation) == (WorkerState.READY, 1)
+
+
+async def test_a_call_that_finds_no_memory_is_tried_once_more_alone() -> None:
+    records: list[JobRecord] = []
+    async with running({"capacity": 3}, on_job=records.append) as worker:
+        calls = [asyncio.create_task(worker.call("no memory", {"n": n})) for n in range(3)]
+        for reply in await asyncio.gather(*calls):
+            assert reply.data == {"alone": True}
+        with pytest.raises(OutOfMemory, match="ran out of memory"):
+            await worker.call("no memory", {"always": True})
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        assert worker.generation == 1
+        assert [record.code for record in records] == ["", "", "", "out-of-memory", ""]
+
+
+async def test_a_lost_card_costs_the_worker_which_comes_back_or_says_what_is_missing() -> None:
+    def check(worker: WorkerProcess) -> None:
+        if gone:
+            raise EngineUnavailable("the graphics card RTX 3090 is gone: the driver does not show it")
+
+    gone: list[bool] = []
+    async with running({"capacity": 2}, before_load=check) as worker:
+        with pytest.raises(EngineLost, match="graphics card"):
+            await worker.call("lose card")
+        await worker.ready()
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        gone.append(True)
+        with pytest.raises(EngineLost):
+            await worker.call("lose card")
+        with pytest.raises(EngineUnavailable, match="RTX 3090 is gone"):
+            await worker.call("echo")
+
+
+async def test_limits_and_log_change_while_it_runs() -> None:
+    async with running() as worker:
+        worker.use(WorkLimits(queue_final=1), {"level": "debug", "format": "json"})
+        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.1})) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Busy):
+            await worker.call("echo")
+        await asyncio.gather(*calls)
+        assert worker.generation == 1

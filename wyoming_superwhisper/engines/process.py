@@ -466,6 +466,9 @@ class WorkerProcess:
     # --- frames from the worker ---
 
     def _take(self, instance: Instance, event: Event) -> None:
+        if event.type == "leaving":
+            self._lose(instance, event.data["text"])
+            return
         job = instance.running.get(event.data["id"])
         if job is None:
             return
@@ -719,13 +722,17 @@ class WorkerProcess:
             pass
         except (SuperwhisperError, KeyError, TypeError) as error:
             logger.error("%s: the worker sent a frame that makes no sense: %r", self.name, error)
-        if self._current is instance:
-            self._current = None
-            self._set_state(WorkerState.LOST)
-        self._fail_running(instance, self._lost)
+        self._lose(instance)
         if not self._stop.is_set():
             instance.kill()  # where it lives on, it can't be spoken to any more
             logger.warning("%s: the worker died (%s) and is started again", self.name, await instance.exit_status())
+
+    def _lose(self, instance: Instance, why: str = "") -> None:
+        """A process is gone, or says that it is about to be: its calls fail at once. May be called twice."""
+        if self._current is instance:
+            self._current = None
+            self._set_state(WorkerState.LOST)
+        self._fail_running(instance, (lambda: EngineLost(why)) if why else self._lost)
 
     def _report_failure(self, error: SuperwhisperError) -> None:
         if self._stop.is_set():

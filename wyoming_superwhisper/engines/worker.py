@@ -4,10 +4,10 @@
 
 The frames are Wyoming events (`wire`), so nothing here needs pickle:
 
-- front → worker: `configure` {engine, log, nice}, `call` {id, method, priority, data, credit} with payload,
-  `cancel` {id}, `credit` {id, n}, `promote` {id} (a guess has become a final);
+- front → worker: `configure` {engine, log, nice}, `call` {id, method, priority, data, credit, turn, frugal} with
+  payload, `cancel` {id}, `credit` {id, n}, `promote` {id} (a guess has become a final), `log` {level, format};
 - worker → front: `hello` {capacity, capabilities, pid, memory_bytes}, `load-failed` {code, text}, `part` {id, data}
-  with payload, `done` {id, data} with payload, `fail` {id, code, text}.
+  with payload, `done` {id, data} with payload, `fail` {id, code, text}, `leaving` {text} (it ends now, and why).
 
 Every call ends in exactly one `done` or `fail`; a cancelled one in `fail` with the code `cancelled`, sent when the
 engine can't be working on it any more. The main thread computes; the reading thread takes frames, sets cancel flags
@@ -34,7 +34,7 @@ from wyoming.event import Event
 from wyoming_superwhisper import lifeline, logs, wire
 from wyoming_superwhisper.engines import faults, registry
 from wyoming_superwhisper.engines.base import Engine, Priority
-from wyoming_superwhisper.errors import EngineLost, Internal, ModelError, OutOfMemory, SuperwhisperError
+from wyoming_superwhisper.errors import Internal, ModelError, OutOfMemory, SuperwhisperError
 
 logger = logging.getLogger("wyoming_superwhisper.engines.worker")  # __name__ is __main__ here
 
@@ -204,16 +204,15 @@ class Worker:
 
     def _take_fault(self, error: Exception) -> None:
         """Fail what the engine was working on; where the card is gone nothing here will work again: end."""
-        lost_card = faults.is_card_lost(error)
-        if lost_card:
+        if faults.is_card_lost(error):
             logger.error("The graphics card does not answer any more: %s", faults.first_line(error))
-            error = EngineLost(f"The graphics card of the {self._name} engine does not answer any more.")
+            text = f"The graphics card of the {self._name} engine does not answer any more."
+            self._pipe.send("leaving", {"text": text})
+            _leave(1)
         out_of_memory = faults.is_out_of_memory(error)
         for call in self._admitted:
             call.fail(error)
             call.cancel()  # the engine may have it still: now it drops it
-        if lost_card:
-            _leave(1)
         if out_of_memory:
             del error  # with its traceback it holds what was being worked on
             faults.free_memory()
