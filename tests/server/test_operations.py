@@ -1,0 +1,277 @@
+"""A real server as those see it who look after it: figures, health, signals, log, recordings."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import json
+import signal
+import socket
+import stat
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from wyoming.asr import Transcript
+from wyoming.event import Event
+from wyoming.tts import Synthesize
+
+from tests.conftest import RunningServer, free_port, start_server
+from tests.server.speech import Client, audio_events, client, said
+from wyoming_superwhisper.metrics import SECONDS
+
+pytestmark = pytest.mark.timeout(120)
+
+Figures = dict[tuple[str, frozenset[str]], float]
+
+
+@dataclass(frozen=True)
+class Operated:
+    """A server, its page, its settings, its service manager and its recordings."""
+
+    server: RunningServer
+    page: str
+    settings: Path
+    manager: socket.socket
+    recordings: Path
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.page}{path}", timeout=10) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def figures(self) -> Figures:
+        """All samples by name (without its prefix) and the values of their labels."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        return {
+            (sample.name.removeprefix("wyoming_superwhisper_"), frozenset(sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    def told(self) -> str:
+        """What the service manager is told next, the watchdog's signs apart."""
+        while (said := self.manager.recv(1000).decode()) == "WATCHDOG=1":
+            pass
+        return said
+
+    def log(self) -> list[dict[str, str]]:
+        return [json.loads(line) for line in self.server.log.read_text("utf-8").splitlines() if line.startswith("{")]
+
+
+def key(name: str, *labels: str) -> tuple[str, frozenset[str]]:
+    return name, frozenset(labels)
+
+
+@pytest.fixture(scope="module")
+def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
+    folder = tmp_path_factory.mktemp("operated")
+    settings = folder / "settings.yaml"
+    settings.write_text("limits: {text_chars: 5000}\n")
+    page = f"127.0.0.1:{free_port()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, pytest.MonkeyPatch.context() as environment:
+        manager.bind(str(folder / "notify"))
+        manager.settimeout(60)
+        environment.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        environment.setenv("WATCHDOG_USEC", "1000000")
+        server = start_server(
+            folder / "log.txt", "--metrics", page, "--record", str(folder / "kept"), "--log-level", "debug",
+            "--log-format", "json", *DEMO, settings=str(settings),
+        )  # fmt: skip
+        yield Operated(server, page, settings, manager, folder / "kept")
+        if server.process.poll() is None:
+            assert server.stop() == 0
+
+
+DEMO = tuple(
+    part
+    for assignment in (
+        "asr.model=demo", "asr.languages=[fr,en]", "intents.languages=[fr,en]", "llm.model=demo", "llm.context=4096",
+        "llm.max_tokens=96", "tts.voices=[demo]", "gpu.device=cpu",
+        "home.areas=[{id: salon, name: Salon}]",
+    )
+    for part in ("--set", assignment)
+)  # fmt: skip
+
+
+async def speak(one: Client, text: str = "Bonjour.") -> None:
+    await one.send(Synthesize(text=text))
+    await one.until("audio-stop")
+
+
+async def test_it_starts_tells_the_manager_and_is_alive_before_it_is_ready(operated: Operated) -> None:
+    assert operated.told() in ("READY=1\nSTATUS=starting", "READY=1\nSTATUS=ready")
+    status, body = operated.get("/health/live")
+    assert status == 200
+    state = json.loads(body)
+    assert state["state"] in ("starting", "ready")
+    assert set(state["engines"]) == {"light", "whisper", "llama", "piper"}
+    if state["state"] == "starting":
+        assert operated.get("/health/ready")[0] in (200, 503)
+        assert operated.told() == "STATUS=ready"
+    status, body = operated.get("/health/ready")
+    assert (status, json.loads(body)["state"]) == (200, "ready")
+    assert operated.get("/other")[0] == 404
+
+
+async def test_the_counts_are_those_of_the_clients(operated: Operated) -> None:
+    speech = said("Quelle heure est-il ?")
+    before = operated.figures()
+    seen = {"asr": 0, "tts": 0, "conversation": 0, "describe": 0, "errors": 0}
+
+    async def live(number: int) -> None:
+        async with client(operated.server) as one:
+            for _ in range(3):
+                assert await one.transcribe(speech, "fr")
+                await speak(one)
+                await one.send(Transcript(text="Quelle heure est-il ?", language="fr"))
+                await one.until("intent")
+                await one.send(Event("describe"))
+                await one.until("info")
+            seen["asr"] += 3
+            seen["tts"] += 3
+            seen["conversation"] += 3
+            seen["describe"] += 3
+            await one.send(Event("made-up"))
+            assert (await one.receive()).data["code"] == "bad-event"
+            await one.send(Synthesize(text="", voice=None))
+            assert (await one.receive()).data["code"] == "no-text"
+            seen["errors"] += 2
+
+    await asyncio.gather(*(live(number) for number in range(4)))
+    async with client(operated.server) as leaving:
+        await leaving.send(Synthesize(text="Bonjour tout le monde. " * 40))
+        await leaving.until("audio-chunk")
+    await asyncio.sleep(1.0)  # longer than what a client that leaves is waited for
+    after = operated.figures()
+
+    def more(name: str, *labels: str) -> float:
+        return after.get(key(name, *labels), 0) - before.get(key(name, *labels), 0)
+
+    for service in ("asr", "tts", "conversation", "describe"):
+        assert more("requests_total", service, "ok") == seen[service], service
+        assert more("request_seconds_count", service) == seen[service], service
+    assert more("requests_total", "tts", "left") == 1
+    assert more("requests_total", "tts", "no-text") == 4
+    assert more("errors_total", "bad-event") + more("errors_total", "no-text") == seen["errors"]
+    assert more("events_total", "other", "bad-event") == 4
+    assert more("events_total", "transcribe", "ok") == 12
+    assert more("connections_total", "accepted") == 5
+    assert after[key("connections")] == before[key("connections")]
+    assert more("engine_seconds_count", "whisper") + more("guesses_total", "asr", "kept") >= 12
+    assert after[key("worker_memory_bytes", "whisper")] > 50e6
+
+
+async def test_the_latencies_are_in_the_buckets_that_the_client_saw(operated: Operated) -> None:
+    speech, bounds = said("Bonjour."), [*SECONDS, float("inf")]
+    async with client(operated.server) as one:
+        for service in ("asr", "tts", "conversation"):
+            before = operated.figures()
+            if service == "asr":
+                events = [Event("transcribe", {"language": "fr"}), *audio_events(speech, 22_050)]
+                await one.send(*events[:-1])
+                await one.send(Event("ping"))
+                await one.until("pong")  # all of it has been read
+                began = time.monotonic()
+                await one.send(events[-1])
+                await one.until("transcript")
+            elif service == "tts":
+                began = time.monotonic()
+                await one.send(Synthesize(text="Bonjour."))
+                await one.until("audio-chunk")
+            else:
+                began = time.monotonic()
+                await one.send(Transcript(text="Raconte-moi une blague.", language="fr"))
+                await one.until("handled")
+            took = time.monotonic() - began
+            await one.until({"asr": "transcript-stop", "tts": "audio-stop", "conversation": "handled-stop"}[service])
+            after = operated.figures()
+            index = next(
+                index
+                for index, bound in enumerate(bounds)
+                if after[name := _bucket(service, bound)] > before.get(name, 0)
+            )
+            # What the client saw is the server's time and the way there and back.
+            assert (bounds[index - 1] if index else 0) <= took
+            assert bisect.bisect_left(bounds, took) - index <= 1, f"{service}: {took} s, in the bucket {bounds[index]}"
+
+
+def _bucket(service: str, bound: float) -> tuple[str, frozenset[str]]:
+    return key("request_seconds_bucket", service, "+Inf" if bound == float("inf") else str(float(bound)))
+
+
+async def test_nothing_that_is_said_is_in_the_log_and_each_turn_has_an_id(operated: Operated) -> None:
+    sentence = "Combien de kilomètres y a-t-il jusqu'à la Lune argentée ?"
+    async with client(operated.server) as one:
+        heard = await one.transcribe(said("Allume la lumière de la cuisine."), "fr")
+        await speak(one, "Les hippopotames dansent merveilleusement.")
+        await one.send(Transcript(text=sentence, language="fr"))
+        await one.until("handled", "not-recognized", "intent", "not-handled")
+    text = operated.server.log.read_text("utf-8")
+    for word in ("hippopotames", "kilomètres", "argentée", "merveilleusement", *heard.strip(".").split()[-1:]):
+        assert word not in text, word
+    lines = operated.log()
+    assert {line["level"] for line in lines} >= {"debug", "info"}
+    answered = [line for line in lines if line["logger"].endswith("traffic")][-3:]
+    assert [line["message"].split("] ")[1].split(":")[0] for line in answered] == ["asr", "tts", "conversation"]
+    assert len({line["turn"] for line in answered}) == 3
+    assert all(len(line["turn"]) == 8 for line in answered)
+
+
+async def test_what_is_said_is_recorded_where_it_is_asked_for(operated: Operated) -> None:
+    before = set(operated.recordings.iterdir())
+    async with client(operated.server) as one:
+        heard = await one.transcribe(said("Bonjour."), "fr")
+        await speak(one)  # by then the disk has it too
+    new = sorted(set(operated.recordings.iterdir()) - before)
+    assert [path.suffix for path in new] == [".json", ".wav"]
+    assert json.loads(new[0].read_text("utf-8"))["text"] == heard
+    assert {stat.S_IMODE(path.stat().st_mode) for path in new} == {0o600}
+
+
+async def test_sighup_changes_what_can_be_changed_and_names_the_rest(operated: Operated) -> None:
+    operated.settings.write_text("limits: {text_chars: 50}\nllm: {sequences: 3}\nserver: {name: other}\n")
+    operated.server.process.send_signal(signal.SIGHUP)
+    assert (await asyncio.to_thread(operated.told)).startswith("RELOADING=1\nMONOTONIC_USEC=")
+    assert (await asyncio.to_thread(operated.told)).startswith("READY=1")
+    lines = [line["message"] for line in operated.log() if line["logger"].endswith("reload")]
+    assert lines == ["settings reloaded: limits.text_chars", "changed only by a restart: server.name, llm.sequences"]
+    async with client(operated.server) as one:
+        await one.send(Synthesize(text="Bonjour. " * 20))
+        assert (await one.receive()).data["code"] == "too-long"
+    operated.settings.write_text("limits: {text_chars: many}\n")
+    operated.server.process.send_signal(signal.SIGHUP)
+    await asyncio.to_thread(operated.told)
+    await asyncio.to_thread(operated.told)
+    assert "not reloaded" in operated.log()[-1]["message"]
+
+
+async def test_sigterm_tells_the_manager_and_those_whose_time_is_up(operated: Operated) -> None:
+    async with client(operated.server) as idle, client(operated.server) as speaking, client(operated.server) as asking:
+        await idle.send(Event("ping"))
+        await idle.until("pong")
+        speech = audio_events(said("Bonjour."), 22_050)
+        await speaking.send(Event("transcribe", {"language": "fr"}), *speech[:4])
+        await asking.send(Event("transcribe", {"language": "fr"}), *speech[:-1])
+        await asyncio.sleep(0.3)
+        began = time.monotonic()
+        operated.server.process.send_signal(signal.SIGTERM)
+        assert (await asyncio.to_thread(operated.told)) == "STOPPING=1\nSTATUS=stopping"
+        assert await idle.at_end()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((operated.server.host, operated.server.port), timeout=5).close()
+        await asking.send(speech[-1])
+        assert (await asking.until("transcript"))[-1].data["text"], "an utterance that ends in time is answered"
+        assert (await speaking.receive()).data["code"] == "stopping"
+        assert 4 < time.monotonic() - began < 7
+    assert await asyncio.to_thread(operated.server.process.wait, 10) == 0
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in operated.server.log.read_text("utf-8")
