@@ -21,7 +21,7 @@ from typing import Literal, Self
 
 import ifaddr
 import platformdirs
-from zeroconf import IPVersion, ServiceStateChange, Zeroconf
+from zeroconf import DNSQuestionType, IPVersion, ServiceStateChange, Zeroconf
 from zeroconf.asyncio import AsyncServiceBrowser, AsyncServiceInfo, AsyncZeroconf
 
 logger = logging.getLogger(__name__)
@@ -35,6 +35,10 @@ CHECK_S = 30.0
 """Time between two looks whether the machine's addresses have changed, in seconds."""
 CLOSE_S = 3.0
 """Time that withdrawing an advertisement may take, in seconds."""
+TAKEN_S = 1.2
+"""Time for another service to say that it has a name, in seconds: answers to all may be held back for one."""
+MOST_NAMES = 20
+"""Numbers tried behind a name that is taken."""
 RESOLVE_S = 2.0
 """Time for a found service to tell its address and port, in seconds."""
 
@@ -240,9 +244,10 @@ class Advertisement:
 
     async def _announce(self, addresses: tuple[Address, ...]) -> None:
         self._zeroconf = _open_zeroconf(addresses)
+        name = await _free_name(self._zeroconf, self.name)
         info = AsyncServiceInfo(
             SERVICE_TYPE,
-            f"{self.name}.{SERVICE_TYPE}",
+            f"{name}.{SERVICE_TYPE}",
             port=self._port,
             properties={_KIND_KEY: self._kind},
             server=f"{_host_label()}-{_machine_mark()[:6]}.local.",
@@ -277,6 +282,20 @@ class Advertisement:
 def _open_zeroconf(addresses: Iterable[Address]) -> AsyncZeroconf:
     """mDNS on the interfaces that have these addresses. Raises OSError or RuntimeError where they are gone."""
     return AsyncZeroconf(interfaces=[str(address) for address in addresses])
+
+
+async def _free_name(zeroconf: AsyncZeroconf, name: str) -> str:
+    """The name, with a number where another service has it.
+
+    zeroconf looks too, but asks for an answer to itself alone, which the kernel hands to any one of the programs that
+    have the port: where another mDNS daemon runs on this machine (avahi, Home Assistant), often not to us.
+    """
+    for number in range(1, MOST_NAMES):
+        candidate = name if number == 1 else f"{name}-{number}"
+        info = AsyncServiceInfo(SERVICE_TYPE, f"{candidate}.{SERVICE_TYPE}")
+        if not await info.async_request(zeroconf.zeroconf, TAKEN_S * 1000, question_type=DNSQuestionType.QM):
+            return candidate
+    return name
 
 
 # --- browsing --------------------------------------------------------------------------------------------------
