@@ -135,6 +135,7 @@ async def test_with_a_token_the_state_is_asked_for_and_said(make: Make) -> None:
     class Asks:
         async def execute(self, call: IntentCall, said: Said, language: str, area: str | None) -> Executed:
             assert call.name == "HassClimateGetTemperature"
+            assert call.template, "what the state goes into"
             return Executed("19,5 degrés", True)
 
     answer = await part(make(executor=Asks()), "Quelle est la température dans le salon ?", older=True)

@@ -345,9 +345,9 @@ class Assistant:
     async def _act(self, turn: _Turn, calls: tuple[IntentCall, ...]) -> AsyncIterator[Part]:
         if not turn.said.execute:
             if turn.said.older:
-                calls = self._for_older(turn, calls)
+                asked, calls = calls[0], self._for_older(turn, calls)
                 if not calls[0].text:
-                    async for part in self._asked_in_vain(turn, calls[0]):
+                    async for part in self._asked_in_vain(turn, asked):
                         yield part
                     return
             turn.conversation.add(turn.said.text, _sentences(call.text for call in calls), calls)

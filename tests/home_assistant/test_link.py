@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,15 @@ from tests.conftest import RunningServer, start_server
 from tests.home_assistant.core import HomeAssistantCore, changed
 from tests.home_assistant.houses import House, demo_house
 from tests.home_assistant.link import Link
+from tests.home_assistant.voice import add_by_hand, remove
 from tests.server.speech import ESPEAK_RATE, audio_events, said, sound_of
 from tests.server.speech import client as wyoming_client
 from tests.server.test_turn import run
 from wyoming_superwhisper import client, phrases
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+
+Agent = Callable[[str], Awaitable[str]]
 
 UNDERSTOOD_S = 5.0
 """A change in Home Assistant is understood within this time."""
@@ -89,7 +92,8 @@ async def moving(core: HomeAssistantCore, *entities: str) -> AsyncIterator[Link]
         before = await link.states()
         yield link
         after = await link.states()
-    assert set(changed(before, after)) - {"conversation.home_assistant"} == set(entities)
+    moved = {one for one in changed(before, after) if not one.startswith("conversation.")}
+    assert moved == set(entities)
 
 
 def switches(name: str) -> Callable[[Any], bool]:
@@ -230,6 +234,51 @@ async def test_the_room_of_a_satellite_is_learnt_by_its_device(
                         break
         finally:
             await link.call("config/device_registry/update", device_id=devices["cuisine-demo"], area_id="cuisine")
+
+
+@pytest.fixture
+async def as_agent(home_assistant: HomeAssistantCore, linked: RunningServer) -> AsyncIterator[Agent]:
+    """The server with a token as Home Assistant's own conversation agent."""
+    async with home_assistant.connect() as link:
+        answer = await add_by_hand(link, linked.host, linked.port)
+        try:
+            entities = await link.call("config/entity_registry/list")
+            [agent] = [
+                one["entity_id"]
+                for one in entities
+                if one["platform"] == "wyoming" and one["entity_id"].startswith("conversation.")
+            ]
+            yield lambda text: speech(link, agent, text)
+        finally:
+            await remove(link, answer["result"]["entry_id"])
+
+
+async def speech(link: Link, agent: str, text: str) -> str:
+    """What our agent says inside Home Assistant."""
+    found = await link.call("conversation/process", text=text, language="fr", agent_id=agent)
+    said: str = found["response"]["speech"].get("plain", {}).get("speech", "")
+    return said
+
+
+async def test_home_assistants_own_conversation_is_told_states_too(
+    home_assistant: HomeAssistantCore, as_agent: Agent
+) -> None:
+    async with home_assistant.connect() as link:
+        await link.service("light", "turn_on", "light.plafonnier_cuisine")
+    assert await as_agent("Y a-t-il des lumières allumées dans la cuisine ?") == "Oui, Plafonnier"
+    assert re.search(r"\d", await as_agent("Quelle heure est-il ?"))
+
+
+async def test_of_two_commands_an_older_release_does_the_first_and_says_so(
+    home_assistant: HomeAssistantCore, as_agent: Agent
+) -> None:
+    text = "Allume la cuisine et allume l'imprimante"
+    if home_assistant.is_new:
+        async with moving(home_assistant, "light.plafonnier_cuisine", "switch.imprimante"):
+            assert "reste" not in await as_agent(text)
+    else:
+        async with moving(home_assistant, "light.plafonnier_cuisine"):
+            assert "Je n'ai fait que cela" in await as_agent(text)
 
 
 @pytest.fixture(scope="module")

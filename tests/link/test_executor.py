@@ -216,6 +216,19 @@ async def test_there_a_name_means_one_exposed_entity_or_none(peer: Peer, linked:
     assert [body["data"]["name"] for body in peer.intents] == ["light.cuisine", "light.salon"]
 
 
+async def test_there_an_id_may_stand_for_a_name_and_is_never_spoken(peer: Peer, linked: Linked) -> None:
+    peer.intent = plainly(moved)
+    await linked.do("HassNevermind")
+    peer.intents.clear()
+    assert (await linked.do("HassTurnOn", "Allumé", name="light.cuisine")).done
+    assert not (await linked.do("HassTurnOn", "Allumé", name="light.secret")).done
+    assert [body["data"] for body in peer.intents] == [{"name": "light.cuisine"}]
+    peer.intent = plainly(done(speech="error"))
+    assert (await linked.do("HassTurnOn", name="light.cuisine")).text == (
+        "Home Assistant n'a pas pu le faire pour Plafonnier."
+    )
+
+
 async def test_there_an_error_in_the_shape_of_a_success_is_none(peer: Peer, linked: Linked) -> None:
     peer.intent = plainly(done(speech="<MatchFailedError …>"))
     assert not (await linked.do("HassTurnOn", "Allumé", name="Lampe")).done

@@ -146,3 +146,20 @@ async def test_wrong_fields_are_told_and_the_connection_lives(
         error = await one.receive()
         assert (error.type, error.data["code"]) == ("error", code)
         assert (await ask(one, "Quelle heure est-il ?"))[0].type == "intent"
+
+
+async def test_an_older_home_assistant_is_sent_one_intent_in_words(server: RunningServer) -> None:
+    context = {"conversation_id": "older"}
+    async with client(server) as one:
+        await one.send(Transcript(text="Allume la cuisine et éteins le salon", context=context))
+        [intent] = await one.until(*ENDS)
+        assert (intent.type, slots(intent)["area"]) == ("intent", "Cuisine")
+        assert "Je n'ai fait que cela" in intent.data["text"]
+        await one.send(Transcript(text="Quelle heure est-il ?", context=context))
+        [intent] = await one.until(*ENDS)
+        assert intent.type == "intent"
+        assert "{" not in intent.data["text"]
+        assert any(char.isdigit() for char in intent.data["text"])
+        await one.send(Transcript(text="Y a-t-il des lumières allumées dans la cuisine ?", context=context))
+        [reply] = await one.until(*ENDS)
+        assert (reply.type, bool(reply.data["text"])) == ("not-handled", True)

@@ -69,7 +69,9 @@ class HomeAssistantExecutor:
         except HomeAssistantError as error:
             return self._failed(error, "ha_failed", language)
         if not outcome.done:
-            target = clean(str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or ""))
+            target = self._called(
+                str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or "")
+            )
             key = "ha_not_done_for" if target else "ha_not_done"
             return Executed(phrases.say(key, language, target=target), False)
         text = outcome.speech or self._reply(call, outcome)
@@ -80,6 +82,11 @@ class HomeAssistantExecutor:
             names = ", ".join(outcome.failed)
             return Executed(phrases.say("ha_partly", language, reply=text.rstrip(" ."), names=names), False)
         return Executed(text, True)
+
+    def _called(self, name: str) -> str:
+        """A name as it is said: an id stands for a name that several devices have."""
+        device = self._link.home.devices.get(name)
+        return device.name if device else clean(name)
 
     def _failed(self, error: HomeAssistantError, key: str, language: str) -> Executed:
         logger.warning("An intent was not executed: %s", error)
@@ -127,7 +134,10 @@ class HomeAssistantExecutor:
         entities = outcome.entities or Targets(self._link).thermometer(call)
         states = [state for one in entities if (state := self._link.states.get(one))]
         found = reply.Found.of(states, call.slots.get("state"))
-        return reply.render(call.template, call.slots, found, self._link.precision) or ""
+        slots = dict(call.slots)
+        if isinstance(name := slots.get("name"), str):
+            slots["name"] = self._called(name)
+        return reply.render(call.template, slots, found, self._link.precision) or ""
 
 
 def _outcome(answer: Any, *, plain: bool) -> _Outcome:

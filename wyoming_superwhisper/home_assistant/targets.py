@@ -73,7 +73,7 @@ class Targets:
         """The ids that are meant, none where it isn't clear; None where the intent names nothing of the home."""
         slots = call.slots
         if isinstance(name := slots.get("name"), str):
-            named = self._nearest(self._chosen(self._home.devices_named(name), slots, ()), slots)
+            named = self._nearest(self._chosen(self._called(name), slots, ()), slots)
             return [named[0].id] if len(named) == 1 else []
         domains = _DOMAINS.get(call.name, ())
         if not slots.keys() & CHOOSING or not (domains or call.name in _SWITCHING):
@@ -94,9 +94,14 @@ class Targets:
         if "name" not in slots and len(known) == 1:
             return known
         name = slots.get("name")
-        devices = self._home.devices_named(name) if isinstance(name, str) else self._home.devices.values()
+        devices = self._called(name) if isinstance(name, str) else self._home.devices.values()
         fitting = self._nearest(self._chosen(devices, slots, ("climate",)), slots)
         return [fitting[0].id] if len(fitting) == 1 else ()
+
+    def _called(self, name: str) -> Sequence[Device]:
+        """The devices of a name, or of an id: that stands for a name that several have."""
+        device = self._home.devices.get(name)
+        return [device] if device else self._home.devices_named(name)
 
     def _chosen(self, devices: Iterable[Device], slots: Mapping[str, Any], usual: Iterable[str]) -> list[Device]:
         areas = _areas(self._home, slots)
