@@ -2,13 +2,14 @@
 
 asyncio's own acceptor writes a traceback for each place in the backlog once no file can be opened any more, megabytes
 within seconds, and makes a transport before anybody is asked whether the peer may connect. This one hands over bare
-sockets, one for each turn of the loop, and waits where none is to be had.
+sockets, a few in each turn of the loop, and waits where none is to be had.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import os
 import socket
@@ -20,19 +21,23 @@ from wyoming_superwhisper.logs import Throttled
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 128
+BACKLOG = 1024
+"""Connections that the kernel keeps waiting; one more is dropped, and its client tries again a second later."""
+AT_ONCE = 16
+"""Connections taken in one turn of the loop: many at once must not starve those that are there already."""
 RETRY_S = 0.5
 """Pause where no connection can be taken, in seconds."""
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
-Accepted = Callable[[socket.socket, Any], None]
-"""Takes a connection and its peer's address. Must not block, and must close the socket in the end."""
+Accepted = Callable[[socket.socket, Any], bool]
+"""Takes a connection and its peer's address; whether there is a crowd, so that the next one is taken later.
+Must not block, and must close the socket in the end."""
 
 
 class Listener:
     """Accepts connections until it is closed."""
 
-    def __init__(self, accepted: Accepted, exhausted: Callable[[], None]) -> None:
+    def __init__(self, accepted: Accepted, exhausted: Callable[[], object]) -> None:
         """`exhausted` is called when no more files can be opened: it may close something."""
         self._accepted = accepted
         self._exhausted = exhausted
@@ -104,14 +109,14 @@ class Listener:
 
     async def _accept_from(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        for number in itertools.count(1):
             try:
                 accepted, address = await loop.sock_accept(listening)
             except OSError as error:
                 await self._take_breath(error)
                 continue
-            self._accepted(accepted, address)
-            await asyncio.sleep(0)  # many at once must not starve those that are there already
+            if self._accepted(accepted, address) or number % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _take_breath(self, error: OSError) -> None:
         if error.errno not in _EXHAUSTED:  # the peer has left before it was accepted

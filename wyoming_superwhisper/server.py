@@ -15,7 +15,7 @@ import stat
 import struct
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -52,10 +52,12 @@ class _Client:
     peer: str
     connection: Connection | None = None
     """None: still shaking hands."""
+    since: float = 0.0
+    """Its `last_event_s` when all were last put in order."""
 
     @property
-    def ending(self) -> bool:
-        return self.connection is not None and self.connection.ending
+    def last_event_s(self) -> float:
+        return 0.0 if self.connection is None else self.connection.last_event_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ class Server:
         self._listener = Listener(self._accepted, self._make_room)
         self._hang_ups = HangUps()
         self._clients: dict[_Client, asyncio.Task[None]] = {}
+        self._idle_first: list[_Client] = []  # the order in which places are made free, the next one last
         self._refused: set[asyncio.Task[None]] = set()  # on their way out, with an error
         self._throttled = Throttled(logger)
         self._most_connections = _most_connections(limits.connections)
@@ -162,8 +165,11 @@ class Server:
 
     # --- accepting
 
-    def _accepted(self, accepted: socket.socket, name: Any) -> None:
-        """Look at who calls, before anything is read or written: a stranger gets nothing at all."""
+    def _accepted(self, accepted: socket.socket, name: Any) -> bool:
+        """Look at who calls, before anything is read or written: a stranger gets nothing at all.
+
+        Returns whether all places are taken: those that were ended for others need a moment to go.
+        """
         address, peer = self._peer(name)
         if address and not self._allow.allows(address):
             self._observer.connection("not-allowed")
@@ -178,20 +184,35 @@ class Server:
             self._observer.connection("busy")
             self._log("full", "[%s] refused: too many connections", peer)
             self._turn_away(accepted)
+        return len(self._clients) >= self._most_connections
 
     def _has_room_for(self, address: str) -> bool:
         """Whether there is a place, made by ending the connection that has been idle longest where that helps."""
         if not is_loopback(address):
             theirs = [client for client in self._clients if client.address == address]
-            if len(theirs) >= self._limits.connections_per_address and not _evict_idle(theirs):
+            if len(theirs) >= self._limits.connections_per_address and not any(
+                map(_evict, reversed(_by_idleness(theirs)))
+            ):
                 return False
-        ending = sum(client.ending for client in self._clients)
-        if len(self._clients) - ending < self._most_connections:
-            return len(self._clients) < self._most_connections + SPARE_FILES // 4
-        return _evict_idle(self._clients)
+        if len(self._clients) < self._most_connections:
+            return True
+        if len(self._clients) >= self._most_connections + SPARE_FILES // 4:  # those that were ended are still going
+            return False
+        return self._make_room()
 
-    def _make_room(self) -> None:
-        _evict_idle(self._clients)
+    def _make_room(self) -> bool:
+        """End the connection that has been idle longest; one with work in flight never. Whether there was one."""
+        if any(_evict(client) for client in self._idlest()):
+            return True
+        self._idle_first = _by_idleness(self._clients)
+        return any(_evict(client) for client in self._idlest())
+
+    def _idlest(self) -> Iterator[_Client]:
+        """Those that were idle longest when that was last looked at, and have not moved since."""
+        while self._idle_first:
+            client = self._idle_first.pop()
+            if client in self._clients and client.since == client.last_event_s:
+                yield client
 
     def _turn_away(self, accepted: socket.socket) -> None:
         """Say why, to a few at a time: more would cost the very files that there are too few of."""
@@ -380,13 +401,19 @@ def _pump(source: BinaryIO, sink: BinaryIO) -> threading.Thread:
     return thread
 
 
-def _evict_idle(clients: Iterable[_Client]) -> bool:
-    """End the connection that has been idle longest; one with work in flight never. Whether there was one."""
-    connections = [client.connection for client in clients]
-    idle = [one for one in connections if one is not None and not (one.busy or one.ending)]
-    if not idle:
+def _by_idleness(clients: Iterable[_Client]) -> list[_Client]:
+    """The one idle longest comes last."""
+    for client in clients:
+        client.since = client.last_event_s
+    return sorted(clients, key=lambda client: client.since, reverse=True)
+
+
+def _evict(client: _Client) -> bool:
+    """End this connection, unless it works or is ending already."""
+    connection = client.connection
+    if connection is None or connection.busy or connection.ending:
         return False
-    min(idle, key=lambda connection: connection.last_event_s).evict()
+    connection.evict()
     return True
 
 

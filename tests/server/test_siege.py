@@ -33,6 +33,8 @@ class Siege:
 
     server: RunningServer
     held_s: dict[str, list[float]] = field(default_factory=dict)
+    here: int = 0
+    """How many have come so far."""
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def lay(self, kind: str, count: int, act: Callable[[asyncio.StreamWriter], Awaitable[None]], read: bool) -> None:
@@ -48,6 +50,7 @@ class Siege:
     async def _hold(self, kind: str, act: Callable[[asyncio.StreamWriter], Awaitable[None]], read: bool) -> None:
         reader, writer = await asyncio.open_connection(self.server.host, self.server.port)
         began = time.monotonic()
+        self.here += 1
         if not read:
             writer.transport.pause_reading()
         acting = asyncio.create_task(_quietly(act(writer)))
@@ -107,6 +110,8 @@ async def besieged(server: RunningServer, slow: int, half: int, deaf: int, idle:
     siege.lay("half", half, send_half_a_payload, read=True)
     siege.lay("deaf", deaf, ask_for_much, read=False)
     try:
+        while siege.here < slow + half + deaf + idle:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         yield siege
     finally:
         await siege.lift()
