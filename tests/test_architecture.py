@@ -46,7 +46,7 @@ MAY_IMPORT = {
         "replies",
     },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant", "phrases", "timers"},
-    "satellite": {"satellite", "config", "discovery", "audio", "wire", "client"},
+    "satellite": {"satellite", "config", "discovery", "audio", "wire", "client", "access"},
 }  # fmt: skip
 
 

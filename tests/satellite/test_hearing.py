@@ -26,9 +26,9 @@ def heard(listener: WakeWordListener, audio: bytes) -> list[tuple[str, float]]:
     """Every detection, with the time at which it was known."""
     found = []
     for at in range(0, len(audio), CHUNK):
-        name = listener.feed(audio[at : at + CHUNK])
-        if name is not None:
-            found.append((name, SPEECH.seconds(at + CHUNK)))
+        detection = listener.feed(audio[at : at + CHUNK])
+        if detection is not None:
+            found.append((detection.name, SPEECH.seconds(at + CHUNK)))
     return found
 
 
@@ -52,16 +52,31 @@ def test_a_wake_word_is_heard_again_after_a_reset() -> None:
     audio = SPEECH.silence(1.0) + say("okay nabu") + SPEECH.silence(1.0)
     assert len(heard(listener, audio)) == 1
     listener.reset()
-    assert listener.pre_roll == b""
     assert len(heard(listener, audio)) == 1
 
 
-def test_the_pre_roll_is_the_newest_audio_of_the_length_set() -> None:
-    listener = WakeWordListener(WakeWordSettings(words=("alexa",), pre_roll_s=0.1))
-    audio = np.arange(8000, dtype="<i2").tobytes()
-    for at in range(0, len(audio), CHUNK):
-        listener.feed(audio[at : at + CHUNK])
-    assert listener.pre_roll == audio[-SPEECH.bytes_of(0.1) :]
+@pytest.mark.parametrize("voice", ["en-us", "fr"])
+@pytest.mark.parametrize(("word", "text"), [("okay_nabu", "okay nabu"), ("alexa", "alexa")])
+def test_where_a_wake_word_ends_is_known_within_a_tenth_of_a_second(word: str, text: str, voice: str) -> None:
+    listener = WakeWordListener(WakeWordSettings(words=(word,)))
+    audio = SPEECH.silence(1.0) + say(text, voice)
+    end = len(audio)
+    audio += SPEECH.silence(0.3) + say("Quelle heure est-il ?", "fr") + SPEECH.silence(0.5)
+    detections = [found for at in range(0, len(audio), CHUNK) if (found := listener.feed(audio[at : at + CHUNK]))]
+    assert len(detections) == 1
+    assert abs(SPEECH.seconds(detections[0].end - end)) <= 0.1
+
+
+def test_the_loudness_of_a_wake_word_is_told_over_the_noise_of_the_room() -> None:
+    noise = np.random.default_rng(1).normal(0, 60, 16000 * 4).astype("<i2")
+    loudness = []
+    for factor in (1.0, 0.25):
+        listener = WakeWordListener(WakeWordSettings(words=("okay_nabu",)))
+        audio = np.frombuffer(SPEECH.silence(2.0) + say("okay nabu") + SPEECH.silence(1.0), "<i2") * factor
+        mixed = (audio + noise[: len(audio)]).clip(-32768, 32767).astype("<i2").tobytes()
+        found = [one for at in range(0, len(mixed), CHUNK) if (one := listener.feed(mixed[at : at + CHUNK]))]
+        loudness.append(found[0].loudness_db)
+    assert 8 < loudness[0] - loudness[1] < 16
 
 
 def test_an_unknown_wake_word_is_a_wrong_setting_that_lists_the_known() -> None:

@@ -33,7 +33,8 @@ from wyoming_superwhisper.config.satellite_settings import (
     TurnSettings,
 )
 from wyoming_superwhisper.errors import EngineLost, NoText
-from wyoming_superwhisper.satellite.connection import LinkLost, LinkState, ServerLink
+from wyoming_superwhisper.satellite.connection import ServerLink
+from wyoming_superwhisper.satellite.link import LinkLost, LinkState
 from wyoming_superwhisper.satellite.microphone import make_microphone
 from wyoming_superwhisper.satellite.speaker import make_speaker
 from wyoming_superwhisper.satellite.turn import Result, Start, Turn, TurnState
@@ -195,7 +196,8 @@ async def test_the_link_comes_back_by_itself(unused_tcp_port: int) -> None:
         await peer.read_until("never")
 
     settings = LinkSettings(uri=f"tcp://127.0.0.1:{unused_tcp_port}", connect_s=1.0)
-    async with ServerLink(settings, states.append) as link:
+    async with ServerLink(settings) as link:
+        link.on_change = lambda: states.append(link.state)
         for _ in range(2):
             async with scripted_server(script, unused_tcp_port), asyncio.timeout(10):
                 await link.connected()

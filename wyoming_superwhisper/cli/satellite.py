@@ -10,10 +10,14 @@ from wyoming_superwhisper.cli import options as shared
 EPILOG = """\
 examples:
   wyoming-superwhisper satellite --server tcp://gpu-box:10300 --wake-word okay_nabu --area Salon
+  wyoming-superwhisper satellite --uri tcp://0.0.0.0:10700 --wake-word okay_nabu
+  wyoming-superwhisper satellite trigger --uri tcp://127.0.0.1:10700
   wyoming-superwhisper satellite --server auto --wav question.wav --output answer.wav"""
 
 _KEYS = {
     "server": "server.uri",
+    "uri": "listen.uri",
+    "zeroconf": "listen.zeroconf",
     "mic": "mic.device",
     "snd": "snd.device",
     "wake_word": "wake.words",
@@ -25,7 +29,18 @@ _KEYS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `satellite`."""
-    parser.add_argument("--server", metavar="URI", help="server to talk to; auto: the one on the network (the default)")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        default="run",
+        choices=("run", "trigger"),
+        help="run (the default), or trigger: press the button of the satellite that listens at --uri",
+    )
+    parser.add_argument("--server", metavar="URI", help="server to dial; auto: the one on the network (the default)")
+    parser.add_argument("--uri", metavar="URI", help="listen here, as tcp://0.0.0.0:10700, to be driven from there")
+    parser.add_argument(
+        "--zeroconf", action=argparse.BooleanOptionalAction, default=None, help="be advertised where it listens"
+    )
     mic = parser.add_mutually_exclusive_group()
     mic.add_argument("--mic", metavar="DEVICE", help="microphone: part of a name, pulse, arecord, command:LINE")
     mic.add_argument("--wav", dest="mic", metavar="FILE", help="hear this WAV file, one turn, instead of a microphone")
@@ -42,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run until told to stop."""
+    """Run until told to stop, or do what else was asked for."""
+    if options.action != "run":
+        return _act(options)
     from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 
     settings = shared.load(SatelliteSettings, options, _KEYS)
@@ -50,3 +67,10 @@ def run(options: argparse.Namespace) -> int:
     from wyoming_superwhisper.satellite import app
 
     return app.run(settings)
+
+
+def _act(options: argparse.Namespace) -> int:
+    from wyoming_superwhisper.satellite import trigger
+
+    shared.configure_log(options)
+    return trigger.run(options.uri or trigger.HERE)

@@ -17,10 +17,10 @@ _RATE = {checks.KEY: checks.Check("0, or 8000 to 48000", lambda value: value == 
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """The link to the server."""
+    """The link to the server that it dials, or that dials it."""
 
-    uri: str = field(default="auto", metadata=checks.DIAL_URI_OR_AUTO)
-    """Server to dial: tcp://HOST:PORT, unix://PATH, or auto: the first one found on the local network."""
+    uri: str = field(default="", metadata=checks.DIAL_URI_OR_AUTO_OR_NOTHING)
+    """Server to dial: tcp://HOST:PORT, unix://PATH, or auto: the first one found; empty: auto, unless it listens."""
     connect_s: float = field(default=5.0, metadata=at_least(0.1))
     """Time for one attempt to connect, in seconds."""
     ping_s: float = field(default=2.0, metadata=at_least(0.1))
@@ -29,6 +29,24 @@ class LinkSettings:
     """A server that has sent nothing for this long is lost, in seconds."""
     answer_s: float = field(default=60.0, metadata=at_least(1))
     """Longest wait for an answer once the utterance has ended, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where the satellite listens for Home Assistant, or for a server that drives it."""
+
+    uri: str = field(default="", metadata=checks.DIAL_URI_OR_NOTHING)
+    """Address to listen on, as tcp://0.0.0.0:10700; empty: it doesn't listen, it dials a server."""
+    allow: tuple[str, ...] = field(
+        default=("loopback", "private", "link-local", "own-prefixes", "100.64.0.0/10"), metadata=checks.NETWORKS
+    )
+    """Networks that may connect: CIDR, or loopback, private, link-local, own-prefixes."""
+    zeroconf: bool = True
+    """Whether it is advertised on the local network."""
+    service_name: str = ""
+    """Name it is advertised under; empty: one made once and kept."""
+    remember: bool = False
+    """Whether the address that drives it first stays the only one that may, also after a restart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +63,12 @@ class MicSettings:
     """The channel that is listened to, counted from 0."""
     buffer_s: float = field(default=10.0, metadata=at_least(1))
     """Audio kept while nobody takes it; beyond that the oldest is dropped, in seconds."""
+    gain: float = field(default=1.0, metadata=between(0.01, 100))
+    """Factor on the loudness of what is heard."""
+    noise_suppression: int = field(default=0, metadata=between(0, 4))
+    """Noise suppression by webrtc-noise-gain, 0 (none) to 4 (most)."""
+    auto_gain: int = field(default=0, metadata=between(0, 31))
+    """Automatic gain by webrtc-noise-gain, towards this many dB below full scale; 0: none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +88,47 @@ class SndSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class WakeWordSettings:
-    """The wake word, heard on the satellite itself."""
+class SoundSettings:
+    """The sounds it makes of its own: default, off, or a WAV file."""
 
+    awake: str = "default"
+    """When the wake word was heard."""
+    done: str = "off"
+    """When the utterance is over."""
+    error: str = "default"
+    """When a turn failed."""
+    timer: str = "default"
+    """When a timer has finished, again and again."""
+    volume: float = field(default=0.6, metadata=between(0, 10))
+    """Factor on the loudness of these sounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeWordSettings:
+    """What begins a turn."""
+
+    mode: Literal["auto", "local", "server", "voice", "off"] = "auto"
+    """A word heard here (local) or by the server, whoever speaks (voice), or off: push to talk; auto: local or off."""
+    engine: Literal["micro", "open"] = "micro"
+    """Library that hears local wake words: micro (pymicro-wakeword, light) or open (pyopen-wakeword)."""
     words: tuple[str, ...] = ()
-    """Wake words to listen for (okay_nabu, hey_jarvis, alexa, hey_mycroft); empty: push to talk."""
+    """Wake words (okay_nabu, hey_jarvis, alexa, hey_mycroft, or a model's file); empty: push to talk."""
+    stop_words: tuple[str, ...] = ()
+    """Such words that end what it says and rings, and begin nothing."""
+    languages: dict[str, str] = field(default_factory=dict)
+    """Language that is spoken after a wake word, where it is another than `language`."""
+    voices: dict[str, str] = field(default_factory=dict)
+    """Voice that answers after a wake word, where it is another than the server's."""
+    threshold: float = field(default=0.0, metadata=between(0, 1))
+    """Certainty from which on a word counts, 0 to 1; 0: what suits each model."""
     refractory_s: float = field(default=2.0, metadata=at_least(0))
     """After a detection the same word is not heard again for this long, in seconds."""
-    pre_roll_s: float = field(default=0.1, metadata=between(0, 10))
-    """Audio from before the moment of detection that is sent too, in seconds."""
+    pre_roll_s: float = field(default=0.0, metadata=between(0, 10))
+    """Audio from before the end of the wake word that is sent too, in seconds."""
+    voice_pre_roll_s: float = field(default=1.0, metadata=between(0.1, 5))
+    """Audio from before a voice began that is sent to a server that listens for the wake word, in seconds."""
+    own_sound_s: float = field(default=1.5, metadata=between(0, 5))
+    """A wake word that it has itself said within this time is its own and begins nothing, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +145,58 @@ class TurnSettings:
     """Longest utterance, in seconds."""
     repeat: bool = False
     """Start the next turn by itself when one is over (without a wake word)."""
+    follow_up: bool = True
+    """Whether a reply that asks something opens the microphone again, without a wake word."""
+    barge_in: bool = True
+    """Whether the wake word is heard while it thinks and speaks, and begins the next turn."""
+    cancel_words: tuple[str, ...] = ("annule", "laisse tomber", "cancel", "never mind", "cancela", "olvídalo")
+    """A transcript that is nothing but one of these ends the turn, with no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimerSettings:
+    """Timers are kept here too, so that they ring whatever has become of the server."""
+
+    ring_s: float = field(default=120.0, metadata=at_least(1))
+    """Longest ringing of a timer that nobody stops, in seconds."""
+    late_s: float = field(default=2.0, metadata=at_least(0))
+    """How late the server may say that a timer has finished, before it rings anyway, in seconds."""
+    keep: bool = True
+    """Whether timers outlive a restart of the satellite."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """Who is told what happens."""
+
+    commands: dict[str, str] = field(default_factory=dict)
+    """Shell commands by event (awake, transcript, played, …); the event's text comes on their standard input."""
+    limit_s: float = field(default=10.0, metadata=at_least(0.1))
+    """Time after which such a command is killed, in seconds."""
+    event_uri: str = field(default="", metadata=checks.DIAL_URI_OR_NOTHING)
+    """A Wyoming service that gets every event, as tcp://HOST:PORT."""
+    web: str = field(default="off", metadata=checks.HOST_PORT_OR_OFF)
+    """Where HTTP (POST /trigger, POST /stop, GET /state) and WebSocket (/events) are served, as HOST:PORT."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedSettings:
+    """Lights that show what it does, and a button on a pin."""
+
+    driver: Literal["off", "apa102", "gpio"] = "off"
+    """apa102: a strip on the SPI bus (ReSpeaker and other HATs); gpio: single lights on pins."""
+    count: int = field(default=3, metadata=between(1, 144))
+    """Lights of the strip."""
+    brightness: int = field(default=8, metadata=between(0, 31))
+    """Brightness of the strip."""
+    spi: str = "/dev/spidev0.1"
+    """The SPI device of the strip."""
+    pins: dict[str, str] = field(default_factory=dict)
+    """GPIO pins by state (listening, thinking, speaking, ringing, muted, waiting, idle)."""
+    button: int = field(default=-1, metadata=between(-1, 40))
+    """GPIO pin of a push button that pulls it low; -1: none."""
+    chip: str = "/dev/gpiochip0"
+    """The GPIO device of pins and button."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +210,13 @@ class SatelliteSettings:
     language: str = ""
     """Language that is spoken to it; empty: the server's default."""
     server: LinkSettings = field(default_factory=LinkSettings)
+    listen: ListenSettings = field(default_factory=ListenSettings)
     mic: MicSettings = field(default_factory=MicSettings)
     snd: SndSettings = field(default_factory=SndSettings)
+    sounds: SoundSettings = field(default_factory=SoundSettings)
     wake: WakeWordSettings = field(default_factory=WakeWordSettings)
     turn: TurnSettings = field(default_factory=TurnSettings)
+    timers: TimerSettings = field(default_factory=TimerSettings)
+    hooks: HookSettings = field(default_factory=HookSettings)
+    led: LedSettings = field(default_factory=LedSettings)
     log: LogSettings = field(default_factory=LogSettings)

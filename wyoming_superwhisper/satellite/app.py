@@ -1,27 +1,34 @@
-"""The satellite as a whole: builds its parts, waits for a wake word or a button, runs turns, ends when told to."""
+"""The satellite as a whole: builds its parts, in order, and closes them in reverse."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
-import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from wyoming.event import Event
-
-from wyoming_superwhisper import client
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
-from wyoming_superwhisper.errors import NoText, SuperwhisperError
 from wyoming_superwhisper.satellite.button import Button
-from wyoming_superwhisper.satellite.connection import LinkLost, ServerLink
-from wyoming_superwhisper.satellite.microphone import Microphone, make_microphone
-from wyoming_superwhisper.satellite.speaker import Speaker, make_speaker
-from wyoming_superwhisper.satellite.turn import Result, Start, Turn
+from wyoming_superwhisper.satellite.connection import ServerLink
+from wyoming_superwhisper.satellite.description import describe
+from wyoming_superwhisper.satellite.hearing import Ears
+from wyoming_superwhisper.satellite.link import Link, LinkLost
+from wyoming_superwhisper.satellite.memory import kept_file
+from wyoming_superwhisper.satellite.microphone import make_microphone
+from wyoming_superwhisper.satellite.news import News
+from wyoming_superwhisper.satellite.runner import Runner
+from wyoming_superwhisper.satellite.seat import DEFAULT_PORT, Seat
+from wyoming_superwhisper.satellite.sounds import Sounds
+from wyoming_superwhisper.satellite.speaker import make_speaker
+from wyoming_superwhisper.satellite.timers import Timers
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener
+
+if TYPE_CHECKING:
+    from wyoming_superwhisper.discovery import Advertisement
 
 logger = logging.getLogger(__name__)
 
@@ -62,147 +69,73 @@ async def _run_until_stopped(settings: SatelliteSettings) -> int:
 
 
 async def _build_and_serve(settings: SatelliteSettings) -> int:
-    """Everything is made here, in order, and closed in reverse. Raises `SettingsError`."""
+    """Everything is made here. Raises `SettingsError`."""
+    news = News()
     microphone = make_microphone(settings.mic)
     speaker = make_speaker(settings.snd)
-    wake_word = WakeWordListener(settings.wake) if settings.wake.words else None
+    sounds = Sounds(settings.sounds)
+    words, own_words = _make_words(settings)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(speaker)
-        link = await stack.enter_async_context(ServerLink(settings.server))
         button = stack.enter_context(Button())
+        link = await _make_link(settings, stack, button.press)
+        ears = Ears(microphone, words)
+        runner = Runner(settings, link, ears, speaker, button, sounds, news, words, own_words)
+        timers = Timers(
+            settings.timers, news, None if microphone.finite else kept_file(settings.name, "timers.json"), runner.ring
+        )
+        runner.timers = timers
         if microphone.finite:
             await _first_connection(link)
         await stack.enter_async_context(microphone)
-        return await Satellite(settings, link, microphone, speaker, button, wake_word).serve()
+        news.tell("startup")
+        keeping = asyncio.create_task(timers.run(), name="timers")
+        try:
+            return await runner.serve()
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+            news.tell("shutdown")
 
 
-async def _first_connection(link: ServerLink) -> None:
+def _make_words(settings: SatelliteSettings) -> tuple[WakeWordListener | None, WakeWordListener | None]:
+    """Who listens for wake words, and who listens for them in what is played; None where nobody needs to."""
+    wake = settings.wake
+    local = wake.mode == "local" or (wake.mode == "auto" and bool(wake.words))
+    if not (local or wake.stop_words):
+        return None, None
+    wanted = wake if local else replace(wake, words=())
+    own = WakeWordListener(wanted) if settings.turn.barge_in and settings.snd.device != "off" else None
+    return WakeWordListener(wanted), own
+
+
+async def _make_link(settings: SatelliteSettings, stack: contextlib.AsyncExitStack, press: Callable[[], None]) -> Link:
+    """The link to the server that is dialled, or else the seat that somebody takes; a seat's port answers for both."""
+    dials = bool(settings.server.uri) or not settings.listen.uri
+    seat: Seat | None = None
+    if settings.listen.uri:
+        memory = kept_file(settings.name, "driver")
+        info = describe(settings)
+        seat = Seat(settings.listen, settings.server, lambda: info, press, offered=not dials, memory=memory)
+        await stack.enter_async_context(seat)
+        if settings.listen.zeroconf and seat.port:
+            await stack.enter_async_context(_advertisement(settings, seat))
+    if dials or seat is None:
+        return await stack.enter_async_context(ServerLink(settings.server))
+    return seat
+
+
+def _advertisement(settings: SatelliteSettings, seat: Seat) -> Advertisement:
+    from wyoming_superwhisper import discovery  # zeroconf takes a while to import: only after listening
+
+    name = discovery.service_name("satellite", settings.listen.service_name, seat.port, DEFAULT_PORT)
+    return discovery.Advertisement("satellite", name, seat.port, seat.host)
+
+
+async def _first_connection(link: Link) -> None:
     """Wait for the server before a recording begins to run. Raises `LinkLost`."""
     try:
         async with asyncio.timeout(FIRST_LINK_S):
             await link.connected()
     except TimeoutError as error:
         raise LinkLost(link.trouble or "No server was found.") from error
-
-
-class Satellite:
-    """Runs one turn after another."""
-
-    def __init__(
-        self,
-        settings: SatelliteSettings,
-        link: ServerLink,
-        microphone: Microphone,
-        speaker: Speaker,
-        button: Button,
-        wake_word: WakeWordListener | None,
-    ) -> None:
-        self._settings = settings
-        self._link = link
-        self._microphone = microphone
-        self._speaker = speaker
-        self._button = button
-        self._wake_word = wake_word
-        self._conversation = uuid.uuid4().hex
-        """Its turns share their history on the server, which forgets it after a while."""
-
-    async def serve(self) -> int:
-        """Run turns until the microphone has ended; the exit status."""
-        status = 0
-        while True:
-            await self._link.connected()
-            self._say_ready()
-            start = await self._next_start()
-            if start is None:
-                return status
-            result = await self._run_turn(start)
-            status = 1 if result.error is not None and not isinstance(result.error, NoText) else 0
-            if self._microphone.finite and self._wake_word is None:
-                return status
-
-    # --- waiting ---
-
-    def _say_ready(self) -> None:
-        ways = []
-        if self._wake_word is not None:
-            ways.append("say " + " or ".join(f'"{phrase}"' for phrase in self._wake_word.phrases))
-        if self._button.on_terminal:
-            ways.append("press Enter")
-        if ways:
-            logger.info("Ready: %s, then speak.", ", or ".join(ways))
-        elif not self._microphone.finite:
-            logger.info("Ready: a signal USR1 to process %d starts a turn.", os.getpid())
-
-    async def _next_start(self) -> Start | None:
-        """Wait for what begins the next turn; None: the microphone has ended, there will be no more."""
-        if self._microphone.finite and self._wake_word is None:
-            return Start()
-        if self._settings.turn.repeat:
-            self._microphone.keep_last(0.0)
-            return Start()
-        self._button.forget()
-        waits: list[asyncio.Task[Start | None]] = [
-            asyncio.create_task(self._button_pressed(), name="wait for the button"),
-            asyncio.create_task(self._announcements(), name="wait for announcements"),
-        ]
-        if self._wake_word is not None:
-            waits.append(asyncio.create_task(self._wake_word_heard(self._wake_word), name="wait for the wake word"))
-        try:
-            done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-        return done.pop().result()
-
-    async def _button_pressed(self) -> Start | None:
-        await self._button.pressed()
-        self._microphone.keep_last(self._settings.wake.pre_roll_s)
-        return Start()
-
-    async def _wake_word_heard(self, wake_word: WakeWordListener) -> Start | None:
-        wake_word.reset()
-        self._microphone.keep_last(0.0)
-        while chunk := await self._microphone.read():
-            name = wake_word.feed(chunk)
-            if name is not None:
-                logger.info("Wake word: %s", name)
-                return Start(name, wake_word.pre_roll)
-        return None
-
-    async def _announcements(self) -> Start | None:
-        """Play what the server sends between turns."""
-        while True:
-            try:
-                await self._play_announcement(await self._link.receive())
-            except SuperwhisperError:
-                await self._speaker.stop()
-                await self._link.connected()
-
-    async def _play_announcement(self, event: Event) -> None:
-        if event.type == "audio-start":
-            await self._speaker.start(client.chunk_format(event))
-        elif event.type == "audio-chunk":
-            await self._speaker.write(event.payload or b"")
-        elif event.type == "audio-stop":
-            await self._speaker.finish()
-
-    # --- running ---
-
-    async def _run_turn(self, start: Start) -> Result:
-        """One turn; a press of the button cuts it off."""
-        turn = Turn(self._settings, self._link, self._microphone, self._speaker, self._conversation)
-        running = asyncio.create_task(turn.run(start), name="turn")
-        button = asyncio.create_task(self._button.pressed(), name="button in a turn")
-        try:
-            await asyncio.wait({running, button}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (running, button):
-                task.cancel()
-            await asyncio.wait({running, button})
-        result = Result() if running.cancelled() else running.result()
-        if not result.link_is_clean and not isinstance(result.error, LinkLost):
-            self._link.drop()  # what the server still sends or does for this turn ends with the connection
-        if result.error is not None:
-            logger.log(logging.INFO if isinstance(result.error, NoText) else logging.WARNING, "%s", result.error)
-        return result

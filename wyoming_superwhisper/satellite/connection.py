@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Self
 
+from wyoming.audio import AudioStart
 from wyoming.event import Event, Eventable
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
+from wyoming.pipeline import PipelineStage
 
-from wyoming_superwhisper import client, discovery
+from wyoming_superwhisper import client
+from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import LinkSettings
 from wyoming_superwhisper.errors import SuperwhisperError, Timeout
+from wyoming_superwhisper.satellite.link import Ask, Inbox, LinkLost, LinkState
 from wyoming_superwhisper.satellite.reconnect import Backoff
 
 logger = logging.getLogger(__name__)
@@ -29,40 +31,22 @@ SEARCH_S = 5.0
 """Time for one search of the network, in seconds."""
 STEADY_S = 3.0
 """A connection that lasted this long was a good one: after it the pauses begin anew, in seconds."""
-WAITING_EVENTS = 1_000
-"""Events that wait to be taken; while it is full nothing more is read, and the server waits."""
-
-
-class LinkState(enum.Enum):
-    """Where the link to the server stands."""
-
-    CLOSED = "closed"
-    """Not begun, or ended for good."""
-    SEARCHING = "searching"
-    """Looking for a server on this machine and on the network."""
-    CONNECTING = "connecting"
-    """Dialling, and asking what the server can do."""
-    CONNECTED = "connected"
-    """Turns can be run."""
-    PAUSING = "pausing"
-    """Lost or refused; the next attempt comes after a pause."""
-
-
-class LinkLost(SuperwhisperError):
-    """The connection to the server was lost, or there is none at the moment."""
 
 
 class ServerLink:
     """Keeps a connection to the server while the context is open. Events come in order, to one taker at a time."""
 
-    def __init__(self, settings: LinkSettings, on_state: Callable[[LinkState], None] | None = None) -> None:
+    wants_played = False
+
+    def __init__(self, settings: LinkSettings) -> None:
         self.state = LinkState.CLOSED
         self.uri = ""
         """The server that is, or was last, connected."""
         self.info = Info()
         """What that server offers."""
         self._settings = settings
-        self._on_state = on_state
+        self.on_change: Callable[[], None] | None = None
+        """See `Link`."""
         self._connection: client.Connection | None = None
         self._inbox = Inbox()
         self._inbox.close()
@@ -108,12 +92,35 @@ class ServerLink:
         except TimeoutError as error:
             raise Timeout(f"The server has not answered within {answer_s:g} s.") from error
 
+    def requests(self, ask: Ask) -> list[Event]:
+        """See `Link`."""
+        first = PipelineStage.ASR if ask.listen_for is None else PipelineStage.WAKE
+        request = client.pipeline_request(
+            first, language=ask.language, conversation=ask.conversation, name=ask.name, area=ask.area
+        )
+        if ask.wake_word:
+            request.data["wake_word_name"] = ask.wake_word
+        if ask.listen_for:
+            request.data["wake_word_names"] = list(ask.listen_for)
+        if ask.voice:
+            request.data["voice"] = ask.voice
+        return [request, AudioStart(rate=SPEECH.rate, width=SPEECH.width, channels=SPEECH.channels).event()]
+
+    def turn_end(self) -> client.TurnEnd:
+        """See `Link`."""
+        return client.TurnEnd()
+
+    async def cut_off(self) -> None:
+        """See `Link`: the server cancels what it does for a connection that is gone."""
+        self.drop()
+
     def drop(self) -> None:
         """Give this connection up, with whatever the server does for it, and make a new one at once."""
         if self._connection is not None:
             self._ready.clear()
             self._inbox.close(discard=True)
             self._dropped.set()
+            self._set_state(LinkState.CONNECTING)
 
     # --- below: one task ---
 
@@ -154,11 +161,13 @@ class ServerLink:
         raise failure or client.Unreachable("no server was found on the network")
 
     async def _candidates(self) -> tuple[str, ...]:
-        if self._settings.uri != "auto":
+        if self._settings.uri not in ("", "auto"):
             return (self._settings.uri,)
         self._set_state(LinkState.SEARCHING)
         if await _is_here():
             return (HERE,)
+        from wyoming_superwhisper import discovery  # zeroconf is large, and needed for this alone
+
         found = await discovery.find_servers(SEARCH_S, first=True)
         return tuple(uri for service in found for uri in service.uris)
 
@@ -223,8 +232,8 @@ class ServerLink:
         if state is LinkState.CONNECTED:
             logger.info("Connected to %s", self.uri)
             self._ready.set()
-        if self._on_state is not None:
-            self._on_state(state)
+        if self.on_change is not None:
+            self.on_change()
 
     def _tell(self, trouble: str) -> None:
         """One line for each new trouble, not one for each attempt."""
@@ -240,39 +249,3 @@ async def _is_here() -> bool:
     except SuperwhisperError:
         return False
     return bool(info.asr and info.tts and (info.handle or info.intent))
-
-
-class Inbox:
-    """Events that have come and wait to be taken, in order; at most `WAITING_EVENTS` of them."""
-
-    def __init__(self) -> None:
-        self._events: deque[Event] = deque()
-        self._filled = asyncio.Event()
-        self._taken = asyncio.Event()
-        self._closed = False
-
-    async def put(self, event: Event) -> None:
-        """Add an event; waits while there are too many."""
-        while len(self._events) >= WAITING_EVENTS and not self._closed:
-            self._taken.clear()
-            await self._taken.wait()
-        self._events.append(event)
-        self._filled.set()
-
-    async def get(self) -> Event:
-        """Take the oldest event. Raises `LinkLost` once it is closed and empty."""
-        while not self._events:
-            if self._closed:
-                raise LinkLost("The connection to the server was lost.")
-            self._filled.clear()
-            await self._filled.wait()
-        self._taken.set()
-        return self._events.popleft()
-
-    def close(self, discard: bool = False) -> None:
-        """Nothing will come any more; what is waiting can still be taken, unless it is discarded."""
-        self._closed = True
-        if discard:
-            self._events.clear()
-        self._filled.set()
-        self._taken.set()

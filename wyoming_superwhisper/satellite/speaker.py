@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import wave
+from collections.abc import Callable
 from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
@@ -63,6 +64,8 @@ class Speaker:
         self._lead_in_s = lead_in_s
         self._converter: PcmConverter | None = None
         self._broken = False
+        self.on_playing: Callable[[bytes, AudioFormat], None] | None = None
+        """Called with everything that is about to be heard."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,16 +94,26 @@ class Speaker:
     async def write(self, audio: bytes) -> None:
         """Play the next of the reply; waits while enough is ahead of what is heard."""
         if self._converter is not None:
+            if self.on_playing is not None:
+                self.on_playing(audio, self._converter.source)
             await self._write(self._louder(self._converter.feed(audio)))
 
     async def finish(self) -> None:
         """End the reply: returns when its last sample has been heard."""
-        if self._converter is None:
+        converter = self._converter
+        if converter is None:
             return
-        await self._write(self._louder(self._converter.finish()))
+        await self._write(self._louder(converter.finish()))
         if not self._broken:
             await self._try(self._sink.finish())
-        self._converter = None
+        if self._converter is converter:  # else somebody has begun something else meanwhile
+            self._converter = None
+
+    async def play(self, format: AudioFormat, audio: bytes) -> None:
+        """Play something whole; returns when its last sample has been heard."""
+        await self.start(format)
+        await self.write(audio)
+        await self.finish()
 
     async def stop(self) -> None:
         """Cut the reply off at once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from typing import Protocol
 
 import numpy as np
@@ -65,6 +66,40 @@ class Utterance:
         # Half a frame of tolerance: sums of 0.01 are not exact.
         self.begun = self.begun or self._speech_s > BEGINS_AFTER_S - FRAME_S / 2
         self.over = self.over or (self.begun and self._quiet_s > self._silence_s - FRAME_S / 2)
+
+
+class SpeechGate:
+    """Lets a voice pass, with what was heard just before it and a while after it; holds silence back."""
+
+    AFTER_S = 1.5
+    """How long after a voice the sound still passes, in seconds."""
+
+    def __init__(self, before_s: float, judge: Judge | None = None) -> None:
+        self._judge = judge or make_judge()
+        self._before_bytes = SPEECH.bytes_of(before_s)
+        self._held: deque[bytes] = deque()
+        self._held_bytes = 0
+        self._rest = b""
+        self._open_s = 0.0
+
+    def feed(self, audio: bytes) -> list[bytes]:
+        """Take the next audio; what passes."""
+        judged = self._rest + audio
+        whole = len(judged) - len(judged) % _FRAME_BYTES
+        self._rest = judged[whole:]
+        for at in range(0, whole, _FRAME_BYTES):
+            loud = self._judge.judge(judged[at : at + _FRAME_BYTES]) >= SPEECH_ABOVE
+            self._open_s = self.AFTER_S if loud else self._open_s - FRAME_S
+        self._held.append(audio)
+        self._held_bytes += len(audio)
+        if self._open_s > 0:
+            passes = list(self._held)
+            self._held.clear()
+            self._held_bytes = 0
+            return passes
+        while self._held_bytes > self._before_bytes:
+            self._held_bytes -= len(self._held.popleft())
+        return []
 
 
 def make_judge() -> Judge:

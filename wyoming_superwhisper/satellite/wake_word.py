@@ -1,16 +1,64 @@
-"""The wake word, heard on the satellite itself by pymicro-wakeword, with what was said around it kept."""
+"""Wake words, heard on the satellite itself by pymicro-wakeword or pyopen-wakeword, and where in the sound they end."""
 
 from __future__ import annotations
 
 import importlib
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, Protocol
+
+import numpy as np
 
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
+
+Engine = Literal["micro", "open"]
+
+FRAME_S = 0.01
+"""Step of pymicro-wakeword's features, in seconds."""
+LATE_S = {"okay_nabu": 0.04, "alexa": 0.14}
+"""How long after the end of a word its model first thinks it likely, in seconds; measured on speech by espeak-ng."""
+OTHER_LATE_S = 0.1
+CUTOFF_FACTOR = 0.93
+"""On the certainty that a pymicro-wakeword model asks for: words spoken on without a pause come out a little lower."""
+OPEN_CUTOFF = 0.5
+SNAP_S = (0.09, 0.12)
+"""How far before and after a word's estimated end the pause after it is looked for, in seconds."""
+PAUSE = 0.25
+"""A pause is quieter than this share of the loudest moment near it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A wake word that was heard."""
+
+    name: str
+    end: int
+    """Where in the stream the word ended, in bytes from its beginning."""
+    stops: bool = False
+    """Whether it is a word that only ends things."""
+    loudness_db: float = 0.0
+    """How loud it was over the noise before it."""
+
+    def moved(self, by: int) -> Detection:
+        """The same in a stream that began so much earlier."""
+        return replace(self, end=self.end + by)
+
+
+class Model(Protocol):
+    """One wake word's model."""
+
+    id: str
+    phrase: str
+
+    def feed(self, features: Any) -> int | None:
+        """Take features; at a detection, how many steps of the features ago the word became likely."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
 
 
 class WakeWordListener:
@@ -18,76 +66,188 @@ class WakeWordListener:
 
     def __init__(self, settings: WakeWordSettings) -> None:
         """Loads the models. Raises `SettingsError` for a word that there is no model of."""
-        module = _library()
-        self._features = module.MicroWakeWordFeatures()
-        self._models = [_load(module, word) for word in settings.words]
+        self._features = _features(settings.engine)
+        self._step_bytes = SPEECH.bytes_of(FRAME_S if settings.engine == "micro" else 0.08)
+        words = (*settings.words, *settings.stop_words)
+        self._models = [_load(settings.engine, word, settings.threshold) for word in words]
+        self._stops = {model.id for model in self._models[len(settings.words) :]}
         self._refractory_s = settings.refractory_s
-        self._heard_s = 0.0
+        self.heard_bytes = 0
+        """How much it has heard."""
         self._deaf_until_s: dict[str, float] = {}
         """By the audio heard, not by the clock: audio may come in bursts."""
-        self._pre_roll_bytes = SPEECH.bytes_of(settings.pre_roll_s)
-        self._recent: deque[bytes] = deque()
-        self._recent_bytes = 0
+        self._recent = bytearray()
 
     @property
     def phrases(self) -> list[str]:
         """What to say, in words."""
-        return [str(model.wake_word) for model in self._models]
+        return [model.phrase for model in self._models if model.id not in self._stops]
 
-    @property
-    def pre_roll(self) -> bytes:
-        """What was heard last, up to the moment of detection and with what came after it in the same chunk."""
-        return b"".join(self._recent)[-self._pre_roll_bytes :] if self._pre_roll_bytes else b""
-
-    def feed(self, chunk: bytes) -> str | None:
-        """Take the next audio; the name of the wake word that it completes."""
+    def feed(self, chunk: bytes) -> Detection | None:
+        """Take the next audio; the wake word that it completes."""
         self._remember(chunk)
-        self._heard_s += SPEECH.seconds(len(chunk))
-        heard: str | None = None
+        found: Detection | None = None
         for features in self._features.process_streaming(chunk):
             for model in self._models:  # each sees everything, also when another has heard its word
-                if model.process_streaming(features) and self._is_new(model.id):
-                    heard = heard or str(model.id)
-        return heard
+                steps = model.feed(features)
+                if steps is not None and self._is_new(model.id):
+                    found = found or self._detection(model.id, steps)
+        return found
 
     def reset(self) -> None:
         """Forget what was heard, so that listening begins anew after a turn."""
-        self._features.reset()
+        if hasattr(self._features, "reset"):
+            self._features.reset()
         for model in self._models:
             model.reset()
-        self._recent.clear()
-        self._recent_bytes = 0
 
     def _remember(self, chunk: bytes) -> None:
-        self._recent.append(chunk)
-        self._recent_bytes += len(chunk)
-        while self._recent_bytes - len(self._recent[0]) >= self._pre_roll_bytes:
-            self._recent_bytes -= len(self._recent.popleft())
+        self.heard_bytes += len(chunk)
+        self._recent += chunk
+        del self._recent[: -SPEECH.bytes_of(2.0)]
 
     def _is_new(self, word: str) -> bool:
         """Whether the word is no echo of the last detection of it."""
-        new = self._heard_s >= self._deaf_until_s.get(word, 0.0)
+        heard_s = SPEECH.seconds(self.heard_bytes)
+        new = heard_s >= self._deaf_until_s.get(word, 0.0)
         if new:
-            self._deaf_until_s[word] = self._heard_s + self._refractory_s
+            self._deaf_until_s[word] = heard_s + self._refractory_s
         return new
 
+    def _detection(self, word: str, steps: int) -> Detection:
+        likely_ago = steps * self._step_bytes
+        ago = likely_ago + SPEECH.bytes_of(LATE_S.get(word, OTHER_LATE_S))
+        recent = np.frombuffer(self._recent, "<i2")
+        end = len(recent) - ago // SPEECH.frame_bytes
+        end += _pause_near(recent, end)
+        return Detection(
+            word,
+            max(0, self.heard_bytes - (len(recent) - end) * SPEECH.frame_bytes),
+            word in self._stops,
+            _loudness_db(recent, end),
+        )
 
-def known_words() -> Sequence[str]:
+
+def _pause_near(samples: np.ndarray[Any, Any], end: int) -> int:
+    """How many samples from `end` the longest pause near it begins; 0 where there is none: the speaker went on."""
+    step = int(FRAME_S * SPEECH.rate)
+    first, last = max(0, end - int(SNAP_S[0] * SPEECH.rate)), min(len(samples), end + int(SNAP_S[1] * SPEECH.rate))
+    frames = samples[first : first + (last - first) // step * step].astype(np.float32).reshape(-1, step)
+    if not len(frames):
+        return 0
+    loudness = np.sqrt((frames**2).mean(axis=1)) + 1.0
+    longest, begin, run = 0, 0, 0
+    for at, quiet in enumerate(loudness < PAUSE * loudness.max()):
+        run = run + 1 if quiet else 0
+        if run >= longest > 0 or run > longest:  # of two equally long ones the later: a word has pauses inside
+            longest, begin = run, at + 1 - run
+    return first + begin * step - end if longest else 0
+
+
+def _loudness_db(samples: np.ndarray[Any, Any], end: int) -> float:
+    """Level of the last half second before `end` over the quietest of what was heard before, in dB."""
+    step = SPEECH.rate // 20
+    frames = samples[: max(end, 0) // step * step].astype(np.float32).reshape(-1, step)
+    if len(frames) < 12:
+        return 0.0
+    level = (frames**2).mean(axis=1) + 1.0
+    return float(10 * np.log10(level[-10:].mean() / np.sort(level)[: len(level) // 5 + 1].mean()))
+
+
+# --- the libraries ---------------------------------------------------------------------------------------------
+
+
+class MicroModel:
+    """A model of pymicro-wakeword: the mean of its last answers counts."""
+
+    def __init__(self, model: Any, threshold: float) -> None:
+        self.id = str(model.id)
+        self.phrase = str(model.wake_word)
+        self._model = model
+        self._cutoff = threshold or float(model.probability_cutoff) * CUTOFF_FACTOR
+        self._likely: int | None = None
+        """Steps since the model's answer rose above one half; None: it is below."""
+
+    def feed(self, features: Any) -> int | None:
+        """See `Model`."""
+        mean = self._model.process_streaming_prob(features)
+        newest = self._model._probabilities[-1] if self._model._probabilities else 0.0
+        if newest > 0.5:
+            self._likely = 0 if self._likely is None else self._likely + 1
+        elif self._likely is not None and newest < 0.2:
+            self._likely = None
+        if mean is None or mean <= self._cutoff:
+            return None
+        return self._likely or 0
+
+    def reset(self) -> None:
+        """See `Model`."""
+        self._model.reset()
+        self._likely = None
+
+
+class OpenModel:
+    """A model of pyopen-wakeword."""
+
+    def __init__(self, model: Any, threshold: float) -> None:
+        self.id = Path(model.id).stem.removesuffix("_v0.1")
+        self.phrase = self.id.replace("_", " ")
+        self._model = model
+        self._cutoff = threshold or OPEN_CUTOFF
+
+    def feed(self, features: Any) -> int | None:
+        """See `Model`."""
+        certainties = list(self._model.process_streaming(features))  # all: each step counts for what follows
+        return 1 if any(certainty > self._cutoff for certainty in certainties) else None
+
+    def reset(self) -> None:
+        """See `Model`."""
+        self._model.reset()
+
+
+def known_words(engine: Engine = "micro") -> Sequence[str]:
     """The wake words that there are models of. Raises `SettingsError` without the library."""
-    return [str(model.value) for model in _library().Model]
+    return [str(model.value).removesuffix("_v0.1") for model in _library(engine).Model]
 
 
-def _library() -> ModuleType:
+def _library(engine: Engine) -> ModuleType:
+    name = f"py{engine}_wakeword"
     try:
-        return importlib.import_module("pymicro_wakeword")
+        return importlib.import_module(name)
     except (ImportError, OSError) as error:
-        raise SettingsError(
-            "A wake word needs the package pymicro-wakeword: pip install 'wyoming-superwhisper[satellite]'."
-        ) from error
+        package = name.replace("_", "-")
+        raise SettingsError(f"This wake word needs the package {package}: pip install {package}.") from error
 
 
-def _load(module: ModuleType, word: str) -> Any:
+def _features(engine: Engine) -> Any:
+    library = _library(engine)
+    return library.MicroWakeWordFeatures() if engine == "micro" else library.OpenWakeWordFeatures.from_builtin()
+
+
+def _load(engine: Engine, word: str, threshold: float) -> Model:
+    library = _library(engine)
+    if word.endswith((".json", ".tflite")):
+        return _load_file(library, engine, Path(word).expanduser(), threshold)
     name = word.strip().lower().replace(" ", "_")
-    if name not in known_words():
-        raise SettingsError(f"There is no wake word '{word}'. There are: {', '.join(known_words())}.")
-    return module.MicroWakeWord.from_builtin(module.Model(name))
+    for model in library.Model:
+        if str(model.value).removesuffix("_v0.1") == name:
+            if engine == "micro":
+                return MicroModel(library.MicroWakeWord.from_builtin(model), threshold)
+            return OpenModel(library.OpenWakeWord.from_builtin(model), threshold)
+    raise SettingsError(f"There is no wake word '{word}'. There are: {', '.join(known_words(engine))}.")
+
+
+def _load_file(library: ModuleType, engine: Engine, path: Path, threshold: float) -> Model:
+    try:
+        if engine == "micro":
+            return MicroModel(library.MicroWakeWord.from_config(path.with_suffix(".json")), threshold)
+        path.open("rb").close()
+        return OpenModel(library.OpenWakeWord.from_model(path), threshold)
+    except (OSError, ValueError, KeyError) as error:
+        raise SettingsError(f"The wake word's model {path} can't be read: {error}.") from error
+
+
+def names_of(words: Sequence[str]) -> Iterator[str]:
+    """The names by which words of the settings are told of."""
+    for word in words:
+        yield Path(word).stem if word.endswith((".json", ".tflite")) else word.strip().lower().replace(" ", "_")

@@ -1,0 +1,651 @@
+"""The satellite at work: what is heard and pressed, what the other side sends and what rings, brought into one order.
+
+One task decides, one thing at a time. Everything that can happen is put into its queue; what takes long (a turn, an
+announcement, the ringing of a timer) is one activity beside it, which is ended before the next one begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import enum
+import logging
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from wyoming.event import Event
+from wyoming.snd import Played
+
+from wyoming_superwhisper import client
+from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat
+from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
+from wyoming_superwhisper.errors import NoText, SuperwhisperError, Timeout
+from wyoming_superwhisper.satellite.button import Button
+from wyoming_superwhisper.satellite.hearing import Ears, Recording
+from wyoming_superwhisper.satellite.link import Inbox, Link, LinkLost, LinkState
+from wyoming_superwhisper.satellite.news import News
+from wyoming_superwhisper.satellite.reconnect import Backoff
+from wyoming_superwhisper.satellite.sounds import Kind, Sounds
+from wyoming_superwhisper.satellite.speaker import Speaker
+from wyoming_superwhisper.satellite.state import State, StateHolder
+from wyoming_superwhisper.satellite.timers import Timer, Timers
+from wyoming_superwhisper.satellite.turn import Result, Start, Turn, TurnState
+from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
+
+logger = logging.getLogger(__name__)
+
+ROOM_S = 0.25
+"""How long a room rings on with a sound that was played, in seconds."""
+RING_PAUSE_S = 0.7
+"""Pause between two rings of a timer, in seconds."""
+RECONNECT_S = 3.0
+"""How long a turn waits for a connection that was given up for it, in seconds."""
+ANNOUNCEMENTS = 16
+"""Announcements that wait their turn; more are dropped, the newest first."""
+
+
+class Wish(enum.Enum):
+    """What can be asked of the satellite."""
+
+    WORD = "word"
+    VOICE = "voice"
+    BUTTON = "button"
+    STOP = "stop"
+    LINK = "link"
+    """The link has come or gone."""
+    ANNOUNCE = "announce"
+    RING = "ring"
+    OVER = "over"
+    """The activity is over."""
+    END = "end"
+    """The microphone has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What is going on at the moment."""
+
+    state: State
+    task: asyncio.Task[None]
+    turn: Turn | None = None
+    start: Start = field(default_factory=Start)
+    events: TurnEvents | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it is a turn that has not begun yet: the other side listens for the wake word."""
+        return self.turn is not None and self.turn.state is TurnState.WAITING
+
+
+class Announcement:
+    """Sound that the other side sends between turns."""
+
+    def __init__(self) -> None:
+        self.events = Inbox()
+
+    def add(self, event: Event) -> None:
+        """The next of it."""
+        self.events.add(event)
+
+
+class TurnEvents:
+    """The other side's events that belong to one turn, as they come; the turn may be far behind them."""
+
+    def __init__(self, link: Link) -> None:
+        self.takes_sound = not link.wants_played
+        """Whether sound that comes now is this turn's answer: before its transcript it is an announcement."""
+        self.sounding = False
+        """Whether the other side has begun to send sound and not ended it."""
+        self.done = False
+        """Whether everything of the turn has come."""
+        self.begun = False
+        """Whether the turn has a connection; before that, one that is lost is none of its own."""
+        self._inbox = Inbox()
+        self._end = link.turn_end()
+
+    def add(self, event: Event) -> None:
+        """It has come."""
+        self._end.watch(event)
+        self.done = self.done or self._end.reached or event.type == "error"
+        self.takes_sound = self.takes_sound or event.type == "transcript"
+        if event.type == "audio-start":
+            self.sounding = True
+        elif event.type == "audio-stop":
+            self.sounding = False
+        self._inbox.add(event)
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._inbox.close()
+
+    async def receive(self, answer_s: float | None = None) -> Event:
+        """See `Events`."""
+        try:
+            async with asyncio.timeout(answer_s):
+                return await self._inbox.get()
+        except TimeoutError as error:
+            raise Timeout(f"There was no answer within {answer_s:g} s.") from error
+
+
+class Runner:
+    """Does what is wished, one thing at a time."""
+
+    def __init__(
+        self,
+        settings: SatelliteSettings,
+        link: Link,
+        ears: Ears,
+        speaker: Speaker,
+        button: Button,
+        sounds: Sounds,
+        news: News,
+        words: WakeWordListener | None,
+        own_words: WakeWordListener | None,
+    ) -> None:
+        self._settings = settings
+        self._link = link
+        self._ears = ears
+        self._speaker = speaker
+        self._button = button
+        self._sounds = sounds
+        self._news = news
+        self._words = words
+        self._own_voice = OwnVoice(own_words, settings.wake.own_sound_s) if own_words else None
+        self._state = StateHolder(news)
+        self._conversation = uuid.uuid4().hex
+        """Its turns share their history on the server, which forgets it after a while."""
+        self._wishes: asyncio.Queue[tuple[Wish, Any]] = asyncio.Queue()
+        self._activity: Activity | None = None
+        self._announcements: deque[Announcement] = deque()
+        self._open_announcement: Announcement | None = None
+        self._stale = False
+        """Whether the sound that comes belongs to a turn that was cut off."""
+        self._cut: TurnEvents | None = None
+        """The turn that is being cut off: what comes of it meanwhile is still its own."""
+        self._ringing: deque[Timer] = deque()
+        self._ended = False
+        self._status = 0
+        self._backoff = Backoff()
+        self._first_recording: Recording | None = None
+        self._done_sound: asyncio.Task[None] | None = None
+        self.timers: Timers | None = None
+        """Takes the events of timers; set before `serve`."""
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._state.now
+
+    @property
+    def one_turn(self) -> bool:
+        """Whether it hears a recording that is one turn and nothing else."""
+        return self._ears.finite and self._mode == "off"
+
+    # --- what can be wished, by anybody ---
+
+    def press(self) -> None:
+        """The button: begin a turn, or end what is going on."""
+        self._wishes.put_nowait((Wish.BUTTON, None))
+
+    def stop(self) -> None:
+        """End what is going on."""
+        self._wishes.put_nowait((Wish.STOP, None))
+
+    def ring(self, timer: Timer) -> None:
+        """A timer has finished."""
+        self._wishes.put_nowait((Wish.RING, timer))
+
+    async def serve(self) -> int:
+        """Do what is wished until the microphone has ended; the exit status."""
+        self._ears.on_word = lambda detection: self._wishes.put_nowait((Wish.WORD, detection))
+        self._ears.on_voice = lambda position: self._wishes.put_nowait((Wish.VOICE, position))
+        self._link.on_change = lambda: self._wishes.put_nowait((Wish.LINK, None))
+        if self._own_voice is not None:
+            self._speaker.on_playing = self._own_voice.hear
+        if self.one_turn:
+            await self._link.connected()
+            self._first_recording = self._ears.record(0)
+        beside = [
+            asyncio.create_task(self._follow_ears(), name="ears"),
+            asyncio.create_task(self._follow_link(), name="events of the other side"),
+            asyncio.create_task(self._follow_button(), name="button"),
+        ]
+        try:
+            return await self._decide()
+        finally:
+            await self._end_activity()
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    # --- deciding: one task ---
+
+    async def _decide(self) -> int:
+        if self._first_recording is not None:
+            self._begin_turn(Start(reason="recording"), self._first_recording)
+        else:
+            self._rest()
+        while True:
+            wish, what = await self._wishes.get()
+            await _DECISIONS[wish](self, what)
+            if self._ended and self._activity is None:
+                return self._status
+            if self._activity is None:
+                await self._next()
+
+    async def _next(self) -> None:
+        """Nothing is going on: begin what waits, or rest."""
+        if self._announcements:
+            self._begin(State.SPEAKING, self._announce(self._announcements.popleft()))
+        elif self._ringing:
+            self._begin(State.RINGING, self._ring())
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for what comes, in the way that the settings name."""
+        link = self._link.state
+        if link is LinkState.CONNECTED:
+            if self._state.now is not State.IDLE:
+                self._say_ready()
+            self._state.become(State.IDLE)
+        else:
+            self._state.become(State.MUTED if link is LinkState.MUTED else State.WAITING)
+        heard = link is not LinkState.MUTED
+        self._ears.listen_for_words(heard)
+        self._ears.listen_for_voice(self._mode == "voice" and link is LinkState.CONNECTED)
+        if self._mode == "server" and link is LinkState.CONNECTED:
+            self._begin_turn(Start(waits=True, reason="server"), self._ears.record(self._ears.position))
+        elif self._settings.turn.repeat and self._mode == "off" and link is LinkState.CONNECTED:
+            self._begin_turn(Start(reason="repeat"), self._ears.record(self._ears.position))
+
+    async def _on_word(self, detection: Detection) -> None:
+        if self._state.now is State.MUTED or self._is_own(detection):
+            return
+        if detection.stops:
+            await self._on_stop(None)
+            return
+        logger.info("Wake word: %s", detection.name)
+        self._news.tell("awake", detection.name, loudness=round(detection.loudness_db, 1))
+        if self._ringing:
+            self._ringing.clear()
+            self._news.tell("silenced")
+        if not await self._ready_for_a_turn():
+            return
+        since = max(0, detection.end - SPEECH.bytes_of(self._settings.wake.pre_roll_s))
+        start = Start(detection.name, reason="wake-word", loudness_db=detection.loudness_db)
+        self._begin_turn(start, self._ears.record(since))
+
+    def _is_own(self, detection: Detection) -> bool:
+        own = self._own_voice is not None and self._own_voice.has_said(detection.name)
+        if own:
+            logger.info("The wake word %s was its own", detection.name)
+        return own
+
+    async def _on_voice(self, position: int) -> None:
+        if self._activity is None and self._link.state is LinkState.CONNECTED:
+            since = max(0, position - SPEECH.bytes_of(self._settings.wake.voice_pre_roll_s))
+            self._begin_turn(Start(reason="voice"), self._ears.record(since))
+
+    async def _on_button(self, _: None) -> None:
+        activity = self._activity
+        if activity is not None and not activity.waits:
+            await self._on_stop(None)
+        elif self._state.now is not State.MUTED and await self._ready_for_a_turn():
+            self._begin_turn(Start(reason="button"), self._ears.record(self._ears.position))
+
+    async def _ready_for_a_turn(self) -> bool:
+        """End what is going on; whether a turn can begin. Where it can't, that is told with a sound."""
+        connected = self._link.state is LinkState.CONNECTED
+        await self._cut_off()
+        if not connected:
+            self._begin(State.WAITING, self._tell_trouble())
+        return connected
+
+    async def _on_stop(self, _: None) -> None:
+        if self._activity is not None:
+            self._news.tell("cut-off")
+        if self._ringing:
+            self._ringing.clear()
+            self._news.tell("silenced")
+        await self._cut_off()
+
+    async def _on_link(self, _: None) -> None:
+        if self._link.state is LinkState.MUTED:
+            await self._cut_off()
+
+    async def _on_announcement(self, announcement: Announcement) -> None:
+        await self._end_waiting()
+        if len(self._announcements) < ANNOUNCEMENTS:
+            self._announcements.append(announcement)
+
+    async def _on_ring(self, timer: Timer) -> None:
+        self._ringing.append(timer)
+        await self._end_waiting()
+
+    async def _end_waiting(self) -> None:
+        """A turn that waits for its wake word makes room for whatever comes."""
+        if self._activity is not None and self._activity.waits:
+            await self._cut_off()
+
+    async def _on_over(self, task: asyncio.Task[None]) -> None:
+        activity = self._activity
+        if activity is None or activity.task is not task:
+            return
+        self._activity = None
+        await asyncio.gather(task, return_exceptions=True)
+        if activity.turn is not None:
+            await self._after_turn(activity.start, activity.turn.result)
+
+    async def _on_end(self, _: None) -> None:
+        self._ended = True
+
+    # --- turns ---
+
+    @property
+    def _mode(self) -> str:
+        mode = self._settings.wake.mode
+        return ("local" if self._words is not None else "off") if mode == "auto" else mode
+
+    def _begin_turn(self, start: Start, recording: Recording) -> None:
+        events = TurnEvents(self._link)
+        turn = Turn(
+            self._settings,
+            self._link,
+            recording,
+            self._speaker,
+            self._conversation,
+            self._follow_turn,
+            events,
+            self._news,
+        )
+        self._begin(
+            State.IDLE if start.waits else State.LISTENING,
+            self._run_turn(turn, start, recording, events),
+            turn,
+            start,
+            events,
+        )
+
+    async def _run_turn(self, turn: Turn, start: Start, recording: Recording, events: TurnEvents) -> None:
+        running = asyncio.create_task(self._connect_and_run(turn, start, events), name="turn: run")
+        try:
+            if start.wake_word:
+                await self._play_sound("awake")
+            await asyncio.wait({running})
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            self._ears.close(recording)
+
+    async def _connect_and_run(self, turn: Turn, start: Start, events: TurnEvents) -> None:
+        """Run the turn, if need be on a connection that is still being made."""
+        try:
+            async with asyncio.timeout(RECONNECT_S):
+                await self._link.connected()
+        except TimeoutError:
+            turn.result.error = LinkLost(self._link.trouble or "The connection to the server was lost.")
+            return
+        events.begun = True
+        await turn.run(start)
+
+    def _follow_turn(self, state: TurnState) -> None:
+        """The turn has come further."""
+        shown = _SHOWN.get(state)
+        if shown is not None:
+            self._state.become(shown)
+        barge_in = self._settings.turn.barge_in and state in (TurnState.THINKING, TurnState.SPEAKING)
+        self._ears.listen_for_words(barge_in)
+        if state is TurnState.THINKING and self._settings.sounds.done != "off":
+            self._done_sound = asyncio.create_task(self._play_sound("done"), name="sound: done")
+
+    async def _after_turn(self, start: Start, result: Result) -> None:
+        error = result.error
+        self._status = 1 if error is not None and not isinstance(error, NoText) else 0
+        if error is not None:
+            self._tell_error(error)
+        if not result.link_is_clean and not isinstance(error, LinkLost):
+            await self._link.cut_off()
+        elif result.spoken:
+            await self._tell_played()
+        if self.one_turn:
+            self._ended = True
+        if self._ended:
+            return
+        if error is not None:
+            if start.waits:
+                self._begin(State.IDLE, self._backoff.pause())
+            elif not isinstance(error, NoText) or start.reason in ("wake-word", "button"):
+                self._begin(State.IDLE, self._play_sound("error"))
+            return
+        self._backoff.succeeded()
+        if result.spoken and self._asks(result) and not self._announcements and not self._ringing:
+            logger.info("It has asked something: speak.")
+            self._begin_turn(Start(reason="follow-up"), self._ears.record(self._ears.position))
+
+    def _asks(self, result: Result) -> bool:
+        open_link = self._link.state is LinkState.CONNECTED
+        return open_link and self._settings.turn.follow_up and result.reply.rstrip(' "»”').endswith("?")
+
+    def _tell_error(self, error: SuperwhisperError) -> None:
+        logger.log(logging.INFO if isinstance(error, NoText) else logging.WARNING, "%s", error)
+        self._news.tell("error", str(error), code=error.code)
+
+    async def _tell_played(self) -> None:
+        if self._link.wants_played:
+            with contextlib.suppress(LinkLost):
+                await self._link.send(Played())
+
+    async def _tell_trouble(self) -> None:
+        """Somebody wants something, and there is nobody to ask."""
+        trouble = self._link.trouble or "There is no connection."
+        logger.warning("Nobody can be asked: %s", trouble)
+        self._news.tell("error", trouble, code="disconnected")
+        await self._play_sound("error")
+
+    # --- activities ---
+
+    def _begin(
+        self,
+        state: State,
+        work: Coroutine[Any, Any, None],
+        turn: Turn | None = None,
+        start: Start | None = None,
+        events: TurnEvents | None = None,
+    ) -> None:
+        """Begin something. Nothing else may be going on."""
+        assert self._activity is None
+        task = asyncio.create_task(work, name=f"activity: {state.value}")
+        task.add_done_callback(lambda done: self._wishes.put_nowait((Wish.OVER, done)))
+        self._activity = Activity(state, task, turn, start or Start(), events)
+        if state is not State.WAITING:
+            self._state.become(state)
+        if turn is None:
+            self._ears.listen_for_words(True)
+        self._ears.listen_for_voice(False)
+
+    async def _end_activity(self) -> None:
+        """End what is going on, sound and all."""
+        activity, self._activity = self._activity, None
+        if activity is not None:
+            activity.task.cancel()
+            await asyncio.gather(activity.task, return_exceptions=True)
+            await self._speaker.stop()
+
+    async def _cut_off(self) -> None:
+        """End what is going on, here and on the other side."""
+        activity = self._activity
+        events = activity.events if activity is not None else None
+        self._cut = events
+        await self._end_activity()
+        if events is None:
+            return
+        if not events.done:
+            await self._link.cut_off()
+        else:
+            await self._tell_played()
+        self._stale = self._link.wants_played and events.sounding
+        self._cut = None
+
+    async def _announce(self, announcement: Announcement) -> None:
+        """Play what the other side sends, up to its end."""
+        self._news.tell("announcement")
+        try:
+            while True:
+                event = await announcement.events.get()
+                if event.type == "audio-chunk":
+                    if not self._speaker.playing:
+                        await self._speaker.start(client.chunk_format(event))
+                    await self._speaker.write(event.payload or b"")
+                elif event.type == "audio-stop":
+                    break
+            await self._speaker.finish()
+        except SuperwhisperError as error:
+            logger.warning("An announcement was cut off: %s", error)
+        finally:
+            await self._speaker.stop()
+            await self._tell_played()
+        self._news.tell("played")
+
+    async def _ring(self) -> None:
+        """Ring for the timers that have finished, until somebody stops it or it has rung long enough."""
+        timer = self._ringing[0]
+        self._news.tell("ringing", timer.name, id=timer.id)
+        logger.info("A timer has finished%s", f": {timer.name}" if timer.name else "")
+        ends = time.monotonic() + self._settings.timers.ring_s
+        while time.monotonic() < ends and not self._announcements:
+            await self._play_sound("timer")
+            await asyncio.sleep(RING_PAUSE_S)
+        if not self._announcements:
+            self._ringing.clear()
+            self._news.tell("silenced")
+
+    async def _play_sound(self, kind: Kind) -> None:
+        """Play one of our own sounds; what the microphone hears of it is taken out again."""
+        sound = self._sounds.get(kind)
+        if sound is None or self._ears.finite or self._speaker.playing:
+            return
+        if sound.tones:
+            self._ears.leave_out(sound.tones, sound.seconds + self._settings.snd.lead_in_s + ROOM_S)
+        await self._speaker.play(sound.format, sound.audio)
+
+    # --- what comes from outside ---
+
+    async def _follow_ears(self) -> None:
+        await self._ears.run()
+        self._wishes.put_nowait((Wish.END, None))
+
+    async def _follow_button(self) -> None:
+        self._button.forget()
+        while True:
+            await self._button.pressed()
+            self.press()
+
+    async def _follow_link(self) -> None:
+        """Take the other side's events, whatever is going on, and bring each where it belongs."""
+        while True:
+            await self._link.connected()
+            try:
+                while True:
+                    self._route(await self._link.receive())
+            except SuperwhisperError:
+                self._lose()
+
+    def _lose(self) -> None:
+        """The connection is gone: so is what still was to come."""
+        self._stale = False
+        events = self._activity.events if self._activity is not None else None
+        if events is not None and events.begun:
+            events.close()
+        if self._open_announcement is not None:
+            self._open_announcement.events.close()
+            self._open_announcement = None
+
+    def _events_of_turn(self) -> TurnEvents | None:
+        return self._cut or (self._activity.events if self._activity is not None else None)
+
+    def _route(self, event: Event) -> None:
+        if self.timers is not None and self.timers.take(event):
+            return
+        if event.type.startswith("audio-"):
+            self._route_sound(event)
+        elif (events := self._events_of_turn()) is not None:
+            events.add(event)
+
+    def _route_sound(self, event: Event) -> None:
+        """Sound is the answer of the turn at work, or what is left of one that was cut off, or an announcement."""
+        ends = event.type == "audio-stop"
+        if self._stale:
+            self._stale = not ends
+            return
+        events = self._events_of_turn()
+        if self._open_announcement is None and events is not None and events.takes_sound and not events.done:
+            events.add(event)
+            return
+        if self._open_announcement is None:
+            if ends:
+                return
+            self._open_announcement = Announcement()
+            self._wishes.put_nowait((Wish.ANNOUNCE, self._open_announcement))
+        self._open_announcement.add(event)
+        if ends:
+            self._open_announcement = None
+
+    def _say_ready(self) -> None:
+        ways = []
+        if self._words is not None:
+            ways.append("say " + " or ".join(f'"{phrase}"' for phrase in self._words.phrases))
+        if self._button.on_terminal:
+            ways.append("press Enter")
+        if ways:
+            ready = f"Ready: {', or '.join(ways)}, then speak."
+        else:
+            ready = f"Ready: a signal USR1 to process {os.getpid()} starts a turn."
+        if not self._ears.finite or self._words is not None:
+            logger.info("%s", ready)
+
+
+_SHOWN = {
+    TurnState.LISTENING: State.LISTENING,
+    TurnState.THINKING: State.THINKING,
+    TurnState.SPEAKING: State.SPEAKING,
+}
+
+_DECISIONS: dict[Wish, Callable[[Runner, Any], Awaitable[None]]] = {
+    Wish.WORD: Runner._on_word,
+    Wish.VOICE: Runner._on_voice,
+    Wish.BUTTON: Runner._on_button,
+    Wish.STOP: Runner._on_stop,
+    Wish.LINK: Runner._on_link,
+    Wish.ANNOUNCE: Runner._on_announcement,
+    Wish.RING: Runner._on_ring,
+    Wish.OVER: Runner._on_over,
+    Wish.END: Runner._on_end,
+}
+
+
+class OwnVoice:
+    """Knows which wake words the satellite says itself, so that it doesn't wake itself."""
+
+    def __init__(self, words: WakeWordListener, within_s: float) -> None:
+        self._words = words
+        self._within_s = within_s
+        self._converter: AudioConverter | None = None
+        self._said: dict[str, float] = {}
+
+    def hear(self, audio: bytes, format: AudioFormat) -> None:
+        """This is about to be played."""
+        if self._converter is None or self._converter.source != format:
+            self._converter = AudioConverter(format)
+        found = self._words.feed(self._converter.feed(audio))
+        if found is not None:
+            self._said[found.name] = time.monotonic()
+
+    def has_said(self, word: str) -> bool:
+        """Whether it has said this word of late."""
+        return time.monotonic() - self._said.get(word, -1e9) < self._within_s
