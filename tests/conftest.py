@@ -67,12 +67,14 @@ def free_port() -> int:
         return port
 
 
-def start_server(log: Path, *options: str, settings: str = "demo", files: int = 0) -> RunningServer:
+def start_server(
+    log: Path, *options: str, settings: str = "demo", files: int = 0, port: int | None = None
+) -> RunningServer:
     """Start a server on a free port of loopback and wait until it listens; its models may still be loading.
 
-    `files`: how many files it may open at most; 0: as many as these tests.
+    `files`: how many files it may open at most; 0: as many as these tests. `port`: this one, to take another's place.
     """
-    port = free_port()
+    port = port or free_port()
     command = [
         sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", settings, "--no-zeroconf",
         "--uri", f"tcp://127.0.0.1:{port}", *options,

@@ -151,7 +151,8 @@ def _networks(entry: str) -> list[Network]:
 
 
 def _own_prefixes() -> list[Network]:
-    """The on-link global IPv6 networks of this host: home networks use public IPv6 addresses."""
+    """The on-link global IPv6 networks of this host (home networks use public IPv6 addresses), and its own IPv4
+    addresses: Home Assistant on the same machine calls at the address that it has discovered, whatever that is."""
     import ifaddr  # comes with zeroconf
 
     networks: list[Network] = []
@@ -161,4 +162,6 @@ def _own_prefixes() -> list[Network]:
                 network = ipaddress.ip_network(f"{ip.ip[0]}/{ip.network_prefix}", strict=False)
                 if network.is_global and network.prefixlen > 0:
                     networks.append(network)
+            else:
+                networks.append(ipaddress.ip_network(ip.ip))
     return networks

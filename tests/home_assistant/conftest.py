@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import RunningServer
 from tests.home_assistant.core import HomeAssistantCore, interpreters
 from tests.home_assistant.houses import demo_house
+from tests.home_assistant.voice import Voice, voice_of
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -41,6 +43,13 @@ async def home_assistant(shared_core: HomeAssistantCore) -> AsyncIterator[HomeAs
     shared_core.mark()
     yield shared_core
     assert shared_core.log_lines() == []
+
+
+@pytest.fixture
+async def voice(home_assistant: HomeAssistantCore, server: RunningServer) -> AsyncIterator[Voice]:
+    """The shared server in the shared Home Assistant."""
+    async with home_assistant.connect() as link:
+        yield await voice_of(link, server)
 
 
 @pytest.fixture

@@ -129,6 +129,24 @@ class HomeAssistantCore:
         async with Link.open(self.url, self.token) as link:
             yield link
 
+    def decoded(self, sound: bytes) -> bytes:
+        """A reply in whatever format Home Assistant serves it (MP3 to browsers), as s16le mono at 16 kHz."""
+        command = [
+            _ffmpeg(self.python),
+            "-loglevel",
+            "error",
+            "-i",
+            "-",
+            "-f",
+            "s16le",
+            "-ac",
+            "1",
+            "-ar",
+            "16000",
+            "-",
+        ]
+        return subprocess.run(command, input=sound, check=True, capture_output=True).stdout
+
     def furnish(self, house: House) -> None:
         """Replace the whole home; everything in it is as new. Not from within a running event loop: see `refurnish`."""
         asyncio.run(self._furnish(house))

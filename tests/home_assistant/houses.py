@@ -24,9 +24,21 @@ House = Mapping[str, Any]
 _OURS = ("id", "name", "aliases", "area")
 
 
+_COVERS = {
+    "cover.volets_salon": "shutter",
+    "cover.store_cuisine": "blind",
+    "cover.rideaux_chambre": "curtain",
+    "cover.volets_bureau": "shutter",
+    "cover.porte_garage": "garage",
+    "cover.portail_jardin": "gate",
+}
+
+
 def demo_house() -> House:
-    """The home of the demo settings."""
-    return load(Path(wyoming_superwhisper.config.__file__).parent / "demo_home.yaml")
+    """The home of the demo settings, with what Home Assistant knows besides of its shutters and blinds."""
+    house = load(Path(wyoming_superwhisper.config.__file__).parent / "demo_home.yaml")
+    kinds = [{"device_class": _COVERS[device["id"]]} if device["id"] in _COVERS else {} for device in house["devices"]]
+    return {**house, "devices": [device | kind for device, kind in zip(house["devices"], kinds, strict=True)]}
 
 
 def load(path: Path) -> House:

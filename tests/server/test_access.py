@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import ifaddr
 import pytest
 from wyoming.event import Event
 
@@ -14,7 +15,7 @@ from tests.server.speech import client as stock_client
 from tests.server.test_connection import FORMAT, connect, run_pipeline, serving, types_until
 from wyoming_superwhisper import client
 from wyoming_superwhisper.access import AllowList, Network
-from wyoming_superwhisper.config.settings import LimitSettings, TlsSettings
+from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings, TlsSettings
 from wyoming_superwhisper.errors import BadData, NotAllowed, SettingsError, from_code
 
 
@@ -128,6 +129,13 @@ async def test_what_is_switched_off_is_neither_advertised_nor_loaded(tmp_path: P
         assert set(server.workers()) == {"light", "piper"}
     finally:
         assert server.stop() == 0
+
+
+def test_the_machine_itself_may_always_call_at_its_own_address() -> None:
+    own = {ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if ip.is_IPv4}
+    allow = AllowList(ServerSettings().allow)
+    assert all(allow.allows(str(address)) for address in own)
+    assert not allow.allows("203.0.113.7")
 
 
 def test_own_prefixes_are_looked_at_again_when_a_provider_changes_them() -> None:
