@@ -163,5 +163,5 @@ def _own_prefixes() -> list[Network]:
                 if network.is_global and network.prefixlen > 0:
                     networks.append(network)
             else:
-                networks.append(ipaddress.ip_network(ip.ip))
+                networks.append(ipaddress.ip_network(str(ip.ip)))
     return networks
