@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from wyoming_superwhisper import gpu, info, replies, wire
 from wyoming_superwhisper.assistant import Assistant, WithoutRules
-from wyoming_superwhisper.config.settings import HomeSettings, Settings
+from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo
 from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
 from wyoming_superwhisper.engines.remote import (
@@ -218,7 +218,7 @@ class _Parts:
         for worker in self.workers.values():
             worker.use(_work_limits(settings), {"level": settings.log.level, "format": settings.log.format})
         if any(key.startswith("home.") for key in changed):
-            learnt = self.link.link.home.settings if self.link else HomeSettings()
+            learnt = self.link.link.learnt if self.link else None
             self.news.changed(Home(merged(learnt, settings.home)))
 
 

@@ -9,6 +9,8 @@ import pytest
 from wyoming_superwhisper.config.settings import Area, HomeSettings
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant import names
+from wyoming_superwhisper.home_assistant.client import Client
+from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import home_from, merged
 from wyoming_superwhisper.home_assistant.registries import Registries
 from wyoming_superwhisper.home_assistant.states import MOST_ATTRIBUTES, MOST_CHARS, MOST_ENTITIES, States
@@ -133,6 +135,12 @@ def test_rooms_that_the_settings_name_for_satellites_come_before_the_learnt_ones
         areas=(Area("cuisine", "Cuisine"),), satellites={"pi": "cuisine", "x": "kitchen", "y": "Salon", "z": "grenier"}
     )
     assert merged(learnt, settings).satellites == {"pi": "kitchen", "d": "salon", "x": "kitchen", "y": "salon"}
+
+
+def test_where_nothing_was_learnt_the_settings_count() -> None:
+    settings = HomeSettings(areas=(Area("cuisine", "Cuisine"),), satellites={"pi": "cuisine"})
+    assert merged(None, settings) == settings
+    assert Link(Client("http://127.0.0.1:1", ""), lambda _: None).learnt is None
 
 
 def test_states_follow_the_compressed_events() -> None:

@@ -30,8 +30,8 @@ from wyoming_superwhisper.home_assistant.states import States
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S = 0.5
-LONGEST_PAUSE_S = 15.0
-"""Pauses between attempts double from the first to the longest: a restart takes Home Assistant about half a minute."""
+LONGEST_PAUSE_S = 5.0
+"""Pauses between attempts double from the first to the longest: a restart takes Home Assistant a minute at most."""
 REFUSED_PAUSE_S = 300.0
 """Pause after a refused token: who keeps trying a wrong one may be banned."""
 JITTER = 0.25
@@ -93,6 +93,11 @@ class Link:
         self._on_home = on_home
         self._learnt = False
         self._pause_s = FIRST_PAUSE_S
+
+    @property
+    def learnt(self) -> HomeSettings | None:
+        """The home as Home Assistant has it; None: it never told."""
+        return self.home.settings if self._learnt else None
 
     async def run(self) -> None:
         """Connect, follow, connect again; for ever."""

@@ -142,8 +142,10 @@ def _id(value: Any) -> str:
     return value if isinstance(value, str) and len(value) <= ID_CHARS and value.isprintable() else ""
 
 
-def merged(learnt: HomeSettings, settings: HomeSettings) -> HomeSettings:
-    """The learnt home, with the rooms that the settings name for satellites on top."""
+def merged(learnt: HomeSettings | None, settings: HomeSettings) -> HomeSettings:
+    """The learnt home, with the rooms that the settings name for satellites on top; None: nothing was learnt."""
+    if learnt is None:
+        return settings
     areas = {area.id for area in learnt.areas}
     by_name: Mapping[str, str] = {area.name.casefold(): area.id for area in learnt.areas}
     called = {area.id: area.name for area in settings.areas}
