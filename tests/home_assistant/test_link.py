@@ -130,6 +130,17 @@ async def test_a_new_alias_and_a_renamed_room_are_understood(
         assert (await command(linked, "Allume le gros néon")).outcome == "handled"
 
 
+async def test_the_language_model_chooses_among_the_names_of_now(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    text = "Il fait trop sombre au bureau."
+    office = ("HassTurnOn", {"area": "Bureau", "domain": "light"})
+    assert await understood_after(linked, text, lambda found: office in found) < UNDERSTOOD_S
+    async with home_assistant.connect() as link:
+        await link.call("config/area_registry/update", area_id="bureau", name="Atelier")
+        assert await understood_after(linked, text, nothing) < UNDERSTOOD_S
+
+
 async def test_an_added_entity_is_understood_and_a_removed_one_is_not_any_more(
     home_assistant: HomeAssistantCore, linked: RunningServer
 ) -> None:

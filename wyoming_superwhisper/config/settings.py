@@ -178,11 +178,11 @@ class HomeAssistantSettings:
     """A Home Assistant to ask for names and to execute intents in."""
 
     url: str = field(default="", metadata=checks.HTTP_URL)
-    """Address, as http://homeassistant.local:8123; empty: none."""
+    """Address, as http://homeassistant.local:8123; empty: none. It needs a token."""
     token: str = field(default="", repr=False, metadata={checks.SECRET: True})
-    """Long-lived access token. Better: `token_file`, or the environment."""
+    """Long-lived access token of an administrator (others are not told what is exposed). Better: `token_file`."""
     token_file: str = ""
-    """File that holds the token."""
+    """File that holds the token, readable by the server's user only."""
 
 
 @dataclass(frozen=True, slots=True)
