@@ -104,9 +104,9 @@ def folder(tmp_path_factory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("whisper"))
 
 
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> WhisperEngine:
-    return open_engine(folder)
+@pytest.fixture(scope="module", params=["plain", "static"])
+def engine(folder: Path, request: pytest.FixtureRequest) -> WhisperEngine:
+    return open_engine(folder, decoder=request.param)
 
 
 @pytest.fixture(scope="module")
@@ -336,7 +336,7 @@ def test_capabilities(folder):
     capabilities = engine.load()
     assert capabilities == {"languages": ["fr", "en"], "model": folder.name, "window_s": 8.0}
     assert json.dumps(capabilities)
-    assert engine.capacity == 4
+    assert engine.capacity == 8  # a batch at work and the next one
 
 
 def test_out_of_memory_in_a_batch_is_one_after_the_other(folder):

@@ -26,7 +26,7 @@ from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from wyoming_superwhisper.engines.whisper_decoding import Heard
+    from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Heard
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ class WhisperEngine:
         self._speech_window = configuration.get("window") == "speech"
         self._jobs: list[_Job] = []
         self._prompts: dict[tuple[str, ...], tuple[int, ...]] = {}
-        self.capacity = self._batch
+        self.capacity = 2 * self._batch  # so that the next batch is here when this one is done
 
     # --- loading -------------------------------------------------------------------------------------------------
 
@@ -162,6 +162,7 @@ class WhisperEngine:
         return 1 if parameters < SMALL_MODEL_PARAMETERS else min(_MOST_THREADS, _usable_cpus())
 
     def _prepare_decoder(self) -> None:
+        self._decoder: GreedyDecoder
         from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Rules
 
         extractor = self._processor.feature_extractor
@@ -171,7 +172,20 @@ class WhisperEngine:
             raise errors.ModelError(f"{self._folder}: the feature extractor's window or mels are not the model's")
         self._rules = Rules.read(self._model, self._processor.tokenizer)
         self._languages = self._choose_languages(self._configuration.get("languages") or ())
-        self._decoder = GreedyDecoder(self._model, self._rules, self._languages)
+        if not self._is_static:
+            self._decoder = GreedyDecoder(self._model, self._rules, self._languages)
+            return
+        from wyoming_superwhisper.engines.whisper_static import StaticDecoder
+
+        static = StaticDecoder(self._model, self._rules, self._languages, self._batch)
+        static.prepare()
+        self._decoder = static
+
+    @property
+    def _is_static(self) -> bool:
+        """Fixed shapes, and graphs of them, pay on a card only."""
+        decoder = self._configuration.get("decoder") or "auto"
+        return decoder == "static" or (decoder == "auto" and self._on_cuda)
 
     def _choose_languages(self, configured: Sequence[str]) -> list[str]:
         known = self._rules.languages or {"en": 0}
@@ -311,6 +325,7 @@ class WhisperEngine:
             "language": job.heard[0].language,
             "no_speech_probability": min(heard.no_speech for heard in job.heard),
             "average_logprob": sum(heard.logprob for heard in job.heard) / (len(tokens) + len(job.heard)),
+            "least_logprob": min(heard.least_logprob for heard in job.heard),
             "compression_ratio": max(map(compression_ratio, texts)),
             "tokens": tokens,
         }

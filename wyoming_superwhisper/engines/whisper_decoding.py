@@ -116,6 +116,8 @@ class Heard:
     """The text's tokens, without the end token."""
     logprob: float = 0.0
     """Sum over the tokens and the end token."""
+    least_logprob: float = 0.0
+    """Of the least certain of them."""
     ended: bool = False
     """Whether the model ended it, rather than the length or a drop."""
 
@@ -143,7 +145,7 @@ class GreedyDecoder:
     def decode(self, rows: Sequence[Row]) -> list[Heard]:
         """Decode a batch."""
         features = torch.stack([row.features for row in rows]).to(self._device, self._dtype)
-        memory = _Memory.of(self._model, _encode(self._model, features))
+        memory = self._memory(_encode(self._model, features))
         heard = [Heard(language) for language in self._choose_languages(rows, memory)]
         prefixes = [[*row.prompt, *self._rules.prefix(one.language)] for row, one in zip(rows, heard, strict=True)]
         limits = [self._rules.limit(len(prefix)) - len(prefix) for prefix in prefixes]
@@ -151,7 +153,10 @@ class GreedyDecoder:
         self._write(_Batch(list(rows), heard, limits), logits, memory)
         return heard
 
-    def _choose_languages(self, rows: Sequence[Row], memory: _Memory) -> list[str]:
+    def _memory(self, encoded: Tensor) -> Memory:
+        return Memory.of(self._model, encoded)
+
+    def _choose_languages(self, rows: Sequence[Row], memory: Memory) -> list[str]:
         """Each row's language: the one named, else the likeliest after <|startoftranscript|> alone."""
         if not self._rules.languages:
             return ["en"] * len(rows)
@@ -165,7 +170,7 @@ class GreedyDecoder:
         return [row.language or self._languages[choice] for row, choice in zip(rows, choices, strict=True)]
 
     def _read_prefixes(
-        self, prefixes: list[list[int]], rows: Sequence[Row], heard: list[Heard], memory: _Memory, room: int
+        self, prefixes: list[list[int]], rows: Sequence[Row], heard: list[Heard], memory: Memory, room: int
     ) -> Tensor:
         """Read prompts and prefixes, padded on the left, into the memory; the logits of each row's first token."""
         longest = max(len(prefix) for prefix in prefixes)
@@ -181,7 +186,7 @@ class GreedyDecoder:
                 one.no_speech = probability
         return self._logits(states[:, -1])
 
-    def _write(self, batch: _Batch, logits: Tensor, memory: _Memory) -> None:
+    def _write(self, batch: _Batch, logits: Tensor, memory: Memory) -> None:
         """Choose tokens until every row has ended, reached its length, or is not wanted any more."""
         mask = self._first_mask
         while True:
@@ -192,7 +197,9 @@ class GreedyDecoder:
             live = batch.live()
             if not live:
                 return
-            if 2 * len(live) <= len(batch.rows):  # carry no dead weight, but don't copy the memory for every row
+            if memory.shrinks and 2 * len(live) <= len(
+                batch.rows
+            ):  # carry no dead weight, but don't copy the memory for every row
                 batch.keep(live)
                 memory.keep(live)
                 chosen = chosen[live]
@@ -226,6 +233,7 @@ class _Batch:
             if self.room[at] <= 0:
                 continue
             self.heard[at].logprob += logprob
+            self.heard[at].least_logprob = min(self.heard[at].least_logprob, logprob)
             self.room[at] -= 1
             if token in ends:
                 self.heard[at].ended = True
@@ -244,8 +252,11 @@ class _Batch:
         self.room = [self.room[at] for at in live]
 
 
-class _Memory:
+class Memory:
     """What the decoder of a batch remembers: keys and values of the audio, and of the tokens so far."""
+
+    shrinks = True
+    """Whether rows can be forgotten on the way."""
 
     def __init__(self, model: Any, audio: list[tuple[Tensor, Tensor]]) -> None:
         self._decoder = model.model.decoder
@@ -256,14 +267,14 @@ class _Memory:
         self._pads: Tensor | None = None
 
     @classmethod
-    def of(cls, model: Any, encoded: Tensor) -> _Memory:
+    def of(cls, model: Any, encoded: Tensor) -> Memory:
         """Ready to read tokens beside this audio."""
         layers = model.model.decoder.layers
-        return cls(model, [_keys_and_values(layer.encoder_attn, encoded) for layer in layers])
+        return cls(model, [keys_and_values(layer.encoder_attn, encoded) for layer in layers])
 
-    def fresh(self, room: int) -> _Memory:
+    def fresh(self, room: int) -> Memory:
         """Another memory beside the same audio."""
-        other = _Memory.__new__(_Memory)
+        other = Memory.__new__(Memory)
         other._decoder, other._audio = self._decoder, self._audio
         other.begin(room, None)
         return other
@@ -310,12 +321,12 @@ class _Memory:
         causal = mask is None and tokens.shape[1] > 1
         for at, layer in enumerate(decoder.layers):
             normed = layer.self_attn_layer_norm(states)
-            keys, values = _keys_and_values(layer.self_attn, normed)
+            keys, values = keys_and_values(layer.self_attn, normed)
             self._keys[at][:, :, start:end], self._values[at][:, :, start:end] = keys, values
             seen = self._keys[at][:, :, :end], self._values[at][:, :, :end]
-            states = states + _attend(layer.self_attn, normed, *seen, mask, causal)
-            states = states + _attend(layer.encoder_attn, layer.encoder_attn_layer_norm(states), *self._audio[at])
-            states = states + _feed_forward(layer, states)
+            states = states + attend(layer.self_attn, normed, *seen, mask, causal)
+            states = states + attend(layer.encoder_attn, layer.encoder_attn_layer_norm(states), *self._audio[at])
+            states = states + feed_forward(layer, states)
         self._length = end
         return _apply(decoder.layer_norm, states)
 
@@ -335,19 +346,19 @@ def _encode(model: Any, features: Tensor) -> Tensor:
     states = states + encoder.embed_positions.weight[: states.shape[1]]
     for layer in encoder.layers:
         normed = layer.self_attn_layer_norm(states)
-        states = states + _attend(layer.self_attn, normed, *_keys_and_values(layer.self_attn, normed))
-        states = states + _feed_forward(layer, states)
+        states = states + attend(layer.self_attn, normed, *keys_and_values(layer.self_attn, normed))
+        states = states + feed_forward(layer, states)
         if states.dtype == torch.float16:  # as transformers: large activations overflow half precision
             most = torch.finfo(torch.float16).max - 1000
             states = states.clamp(-most, most)
     return _apply(encoder.layer_norm, states)
 
 
-def _keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
+def keys_and_values(attention: Any, states: Tensor) -> tuple[Tensor, Tensor]:
     return _heads(attention, attention.k_proj(states)), _heads(attention, attention.v_proj(states))
 
 
-def _attend(
+def attend(
     attention: Any, states: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None = None, causal: bool = False
 ) -> Tensor:
     # The query is scaled before the product, as transformers does it: another order rounds otherwise.
@@ -360,7 +371,7 @@ def _heads(attention: Any, states: Tensor) -> Tensor:
     return states.view(*states.shape[:2], attention.num_heads, attention.head_dim).transpose(1, 2).contiguous()
 
 
-def _feed_forward(layer: Any, states: Tensor) -> Tensor:
+def feed_forward(layer: Any, states: Tensor) -> Tensor:
     return _apply(layer.fc2, layer.activation_fn(layer.fc1(layer.final_layer_norm(states))))
 
 
