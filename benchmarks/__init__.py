@@ -1,1 +1,1 @@
-"""Measurements of the whole server; docs/benchmarks.md says what came of them."""
+"""How fast it is, and beside what: each module is one command, `python -m benchmarks.NAME`; see docs/benchmarks.md."""

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from wyoming_superwhisper.endpointing import has_voice
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, VoiceState
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, Transcription, VoiceState
 from wyoming_superwhisper.intents_text import language_of
 
 REAL_PACE = 0.9
@@ -57,6 +57,21 @@ _UNFINISHED_WORDS = {
 }
 _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINISHED_WORDS.items()}
 """Words that no sentence ends with."""
+
+
+LEAST_LOGPROB = -0.2
+LEAST_AVERAGE_LOGPROB = -0.1
+"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave): words less certain than
+these may not have been said …"""
+MOST_LETTERS_PER_S = 20.0
+"""… nor those of a sentence with more letters than are spoken in its time."""
+
+
+def is_certain(heard: Transcription, voiced_s: float) -> bool:
+    """Whether all the words of a guess were really said."""
+    if heard.least_logprob < LEAST_LOGPROB or heard.average_logprob < LEAST_AVERAGE_LOGPROB:
+        return False
+    return sum(map(str.isalnum, heard.text)) <= MOST_LETTERS_PER_S * voiced_s
 
 
 def asks_for_more(text: str, language: str) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
-from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
-from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more
+from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more, is_certain
 from wyoming_superwhisper.pipeline.guessing import Follow, Guesser
 from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
 from wyoming_superwhisper.pipeline.services import Services
@@ -76,8 +76,9 @@ class Listening:
         guesser = self._guesser
         if guesser is None or guesser.heard is None:
             return self._end_of_turn.over(self._utterance.voice)
-        unfinished = asks_for_more(guesser.heard.text, guesser.heard.language)
-        return self._end_of_turn.over(self._utterance.voice, complete=guesser.complete, unfinished=unfinished)
+        voice, heard = self._utterance.voice, guesser.heard
+        complete = guesser.complete and is_certain(heard, voice.voiced_samples / SAMPLE_RATE)
+        return self._end_of_turn.over(voice, complete=complete, unfinished=asks_for_more(heard.text, heard.language))
 
     @classmethod
     async def open(
