@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ def _save_tokenizer(vocabulary: Vocabulary, out: Path) -> None:
             raise RuntimeError(f"the tokenizer's {token} is not number {number}")
     tokenizer.save_pretrained(out)
     tokenizer.save_vocabulary(str(out))
+    _make_readable_by_transformers_4(out)
+
+
+def _make_readable_by_transformers_4(out: Path) -> None:
+    """Stock servers still run on it: it knows the special tokens by another name, and added ones by a table."""
+    path = out / "tokenizer_config.json"
+    configuration = json.loads(path.read_text("utf-8"))
+    configuration["additional_special_tokens"] = configuration.pop("extra_special_tokens")
+    added = json.loads((out / "tokenizer.json").read_text("utf-8"))["added_tokens"]
+    configuration["added_tokens_decoder"] = {str(token.pop("id")): token for token in added}
+    path.write_text(json.dumps(configuration, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
 def _save_feature_extractor(out: Path) -> None:
