@@ -59,19 +59,18 @@ _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINI
 """Words that no sentence ends with."""
 
 
-LEAST_LOGPROB = -0.2
+CERTAIN = ((-0.15, 21.5), (-0.25, 19.0))
+"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). Words were really said
+where the least certain of them is at least so likely (a logarithm), with at most so many letters in a second."""
 LEAST_AVERAGE_LOGPROB = -0.1
-"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave): words less certain than
-these may not have been said …"""
-MOST_LETTERS_PER_S = 20.0
-"""… nor those of a sentence with more letters than are spoken in its time."""
 
 
 def is_certain(heard: Transcription, voiced_s: float) -> bool:
     """Whether all the words of a guess were really said."""
-    if heard.least_logprob < LEAST_LOGPROB or heard.average_logprob < LEAST_AVERAGE_LOGPROB:
-        return False
-    return sum(map(str.isalnum, heard.text)) <= MOST_LETTERS_PER_S * voiced_s
+    letters = sum(map(str.isalnum, heard.text))
+    return heard.average_logprob >= LEAST_AVERAGE_LOGPROB and any(
+        heard.least_logprob >= logprob and letters <= most * voiced_s for logprob, most in CERTAIN
+    )
 
 
 def asks_for_more(text: str, language: str) -> bool:

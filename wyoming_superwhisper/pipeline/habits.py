@@ -1,4 +1,5 @@
 """What clients do with what they get: does a transcript come back as a sentence to answer, an answer as one to speak?
+And what the house usually says.
 
 Home Assistant asks for recognition, conversation and speech on separate connections, and may use any of them without
 the others. So its next step is prepared only where it took that step recently. One address is one client here.
@@ -20,6 +21,9 @@ SOON_S = 10.0
 TRIES = 3
 """How often a step is prepared in vain before it is not prepared any more."""
 MOST_CLIENTS = 64
+MOST_SENTENCES = 256
+OFTEN = 2
+"""Once may have been somebody who was cut off."""
 
 
 @dataclass(slots=True)
@@ -65,6 +69,7 @@ class Habits:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._whole: OrderedDict[str, int] = OrderedDict()
 
     def transcript(self, peer: str, text: str) -> None:
         """This transcript was given."""
@@ -98,6 +103,23 @@ class Habits:
             tag = language
         return replace(client.said, text=text, language=tag, conversation=conversation)
 
+    def ended(self, sentence: str) -> None:
+        """Somebody said this and nothing more."""
+        key = _words(sentence)
+        if " " in key:
+            self._whole[key] = self._whole.get(key, 0) + 1
+            self._whole.move_to_end(key)
+            while len(self._whole) > MOST_SENTENCES:
+                self._whole.popitem(last=False)
+
+    def went_on(self, sentence: str) -> None:
+        """Somebody said this and then more: it is no whole sentence."""
+        self._whole.pop(_words(sentence), None)
+
+    def is_whole(self, sentence: str) -> bool:
+        """Whether this was all that was said, often enough to be taken for a whole sentence."""
+        return self._whole.get(_words(sentence), 0) >= OFTEN
+
     def next_speech(self, peer: str) -> SpeakOptions | None:
         """How this client is likely to have an answer spoken, if at all."""
         client = self._client(peer)
@@ -110,3 +132,7 @@ class Habits:
         while len(self._clients) > MOST_CLIENTS:
             self._clients.popitem(last=False)
         return client
+
+
+def _words(sentence: str) -> str:
+    return " ".join(sentence.casefold().rstrip(" .!?…").split())

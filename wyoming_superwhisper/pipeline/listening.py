@@ -77,7 +77,8 @@ class Listening:
         if guesser is None or guesser.heard is None:
             return self._end_of_turn.over(self._utterance.voice)
         voice, heard = self._utterance.voice, guesser.heard
-        complete = guesser.complete and is_certain(heard, voice.voiced_samples / SAMPLE_RATE)
+        known = guesser.complete or self._services.habits.is_whole(heard.text)
+        complete = known and is_certain(heard, voice.voiced_samples / SAMPLE_RATE)
         return self._end_of_turn.over(voice, complete=complete, unfinished=asks_for_more(heard.text, heard.language))
 
     @classmethod
@@ -96,7 +97,10 @@ class Listening:
         self._end_of_turn.hear(self._utterance.samples, _now_s())
         if self._guesser is not None:
             # Of a file no pause is guessed at: it ends before the guess would be ready.
+            before = self._guesser.heard
             await self._guesser.hear(self._utterance, pausing=self._end_of_turn.pausing(voice))
+            if before is not None and self._guesser.heard is None:
+                self._services.habits.went_on(before.text)
         return voice
 
     async def finish(self) -> Transcription:
@@ -105,6 +109,7 @@ class Listening:
         heard = await self._guessed(final) or await self._transcribe(final)
         if self._services.recorder is not None:
             self._services.recorder.keep(final.audio, heard.text, heard.language)
+        self._services.habits.ended(heard.text)
         return heard
 
     async def close(self) -> None:
