@@ -29,6 +29,7 @@ COMMANDS = {
     "models": "list, download and verify models",
     "doctor": "say what is wrong on this machine and what to do",
     "health": "say whether a server is well",
+    "top": "show live what a server does",
 }
 """Commands and what they do."""
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # argparse's way out of --help and wrong options
         return end.code if isinstance(end.code, int) else WRONG
     except KeyboardInterrupt:
-        return OK if given[:1] in (["serve"], ["satellite"]) else INTERRUPTED
+        return OK if given[:1] in (["serve"], ["satellite"], ["top"]) else INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has left; Python would complain about it once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
