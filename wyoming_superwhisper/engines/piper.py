@@ -86,13 +86,24 @@ class PiperEngine:
     def load(self) -> Mapping[str, Any]:
         if not self._files:
             raise ModelError("No Piper voice is installed: run wyoming-superwhisper models download")
-        for name, paths in self._files.items():
-            _check_files(name, paths)
         if self._on_cuda:
             _check_card(self._gpu_uuid)
-        for name in list(self._files)[:MOST_VOICES_LOADED]:
-            self._voice(name)
+        broken = [error for name in self._files if (error := self._prepare(name)) is not None]
+        if len(broken) == len(self._files):
+            raise broken[0]
+        for error in broken:  # another voice speaks in its place
+            logger.warning("%s", error)
         return {"voices": list(self._loaded)}
+
+    def _prepare(self, name: str) -> ModelError | None:
+        """Check a voice, and load it while there is room; what is wrong with it."""
+        try:
+            _check_files(name, self._files[name])
+            if len(self._loaded) < MOST_VOICES_LOADED:
+                self._voice(name)
+        except ModelError as error:
+            return error
+        return None
 
     def admit(self, call: Call) -> None:
         if call.method != "speak":
@@ -110,7 +121,7 @@ class PiperEngine:
         self._note_served(_client(call))
         try:
             self._speak(call)
-        except ModelError as error:  # of a voice that was not loaded at the start; the others go on
+        except ModelError as error:  # of one voice; the others go on
             call.fail(EngineUnavailable(str(error)))
         except SuperwhisperError as error:
             call.fail(error)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wyoming_superwhisper.engines.base import SpeakRequest, Speech, SpeechSynthesizer, VoiceInfo
-from wyoming_superwhisper.errors import TooLong
+from wyoming_superwhisper.errors import EngineUnavailable, TooLong
 from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.models.voices import choose_voice, find_speaker
 from wyoming_superwhisper.speech_text import Splitter
 
 if TYPE_CHECKING:
     from wyoming_superwhisper.pipeline.services import Services
+
+logger = logging.getLogger(__name__)
 
 SILENCE_S = 0.1
 """What is sent for a text in which there is nothing to say (an emoji): a client still needs a sound."""
@@ -41,6 +44,7 @@ class Speaking:
         self._options = options
         self._client = client
         self._voice: VoiceInfo | None = None
+        self._speaker = options.speaker
         self._level: float | None = None
         self._chars = 0
         self._pieces: asyncio.Queue[str | None] = asyncio.Queue()  # bounded by text_chars
@@ -77,7 +81,7 @@ class Speaking:
     async def _next(self) -> Speech | None:
         piece = await self._pieces.get()
         if piece is not None:
-            speech = await self._synthesizer.speak(self._request(piece))
+            speech = await self._speak(piece)
             self._level = speech.level
             return speech
         if self._level is not None:
@@ -86,12 +90,36 @@ class Speaking:
         self._pieces.put_nowait(None)  # so that the next call ends
         return _silence(self._chosen_voice().sample_rate)
 
+    async def _speak(self, piece: str) -> Speech:
+        """The piece in the chosen voice; where that can't be had, the whole reply in another one of its language."""
+        try:
+            return await self._synthesizer.speak(self._request(piece))
+        except EngineUnavailable as error:
+            other = self._stand_in() if self._level is None else None
+            if other is None:
+                raise
+            logger.warning("%s speaks instead of %s: %s", other.name, self._chosen_voice().name, error)
+            self._voice, self._speaker = other, None
+        return await self._synthesizer.speak(self._request(piece))
+
+    def _stand_in(self) -> VoiceInfo | None:
+        """The best other voice of the chosen one's language: the default voice, if it speaks it, else the first."""
+        failed = self._chosen_voice()
+        language = _base(failed.languages[0])
+        others = [
+            voice
+            for voice in self._services.synthesizer.voices
+            if voice is not failed and any(_base(spoken) == language for spoken in voice.languages)
+        ]
+        default = [voice for voice in others if voice.name == self._services.default_voice]
+        return next(iter(default or others), None)
+
     def _request(self, piece: str) -> SpeakRequest:
         tts = self._services.settings.tts
         return SpeakRequest(
             text=piece,
             voice=self._chosen_voice().name,
-            speaker=self._options.speaker,
+            speaker=self._speaker,
             length_scale=tts.length_scale,
             noise_scale=tts.noise_scale,
             noise_w=tts.noise_w,
