@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -133,7 +134,7 @@ def done(*success: str, speech: str = "", **fields: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def scripted(port: int = 0) -> AsyncIterator[Peer]:
+async def scripted(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     """A peer that listens on loopback."""
     peer = Peer()
     application = web.Application()
@@ -141,9 +142,9 @@ async def scripted(port: int = 0) -> AsyncIterator[Peer]:
     application.router.add_post("/api/intent/handle", peer.handle_intent)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
+    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
     await site.start()
-    peer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    peer.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     try:
         yield peer
     finally:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
+import sys
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Authority
 from tests.conftest import free_port
 from tests.link.scripted_home_assistant import TOKEN, Peer, scripted
 from wyoming_superwhisper.config.settings import (
@@ -241,6 +245,32 @@ async def test_addresses_that_lead_to_no_home_assistant(monkeypatch: pytest.Monk
         deaf.listen()
         monkeypatch.setattr(client, "CONNECT_S", 0.2)
         assert "no answer in time" in problem(await report(f"http://127.0.0.1:{deaf.getsockname()[1]}")).text
+
+
+async def test_a_certificate_that_is_not_trusted_here(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.pair("home-assistant")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pair.certificate, pair.key)
+    async with scripted(tls=tls) as peer:
+        furnished(peer)
+        finding = problem(await report(peer.url))
+        assert "its certificate is not trusted here" in finding.text
+        assert "SSL_CERT_FILE" in finding.remedy
+        code = (
+            "import asyncio; from wyoming_superwhisper.home_assistant.client import Client\n"
+            "async def ask():\n"
+            f"    there = Client({peer.url!r}, {TOKEN!r})\n"
+            "    async with there.connect() as one: print(one.version)\n"
+            "    await there.close()\n"
+            "asyncio.run(ask())"
+        )
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", code,
+            env={**os.environ, "SSL_CERT_FILE": authority.file}, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, _ = await process.communicate()
+        assert said.decode().strip() == peer.version
 
 
 def furnished(peer: Peer) -> Peer:

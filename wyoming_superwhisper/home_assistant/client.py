@@ -267,11 +267,13 @@ def _parse(body: bytes | str) -> Any:
 
 def _excerpt(text: Any) -> str:
     shown = text.decode(errors="replace") if isinstance(text, bytes) else str(text or "no reason given")
-    return " ".join(shown.split())[:200]
+    return " ".join("".join(char if char.isprintable() else " " for char in shown).split())[:200]
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if refused := getattr(error, "certificate_error", None):
+        return f"its certificate is not trusted here ({_excerpt(getattr(refused, 'verify_message', '') or refused)})"
     reason = getattr(error, "os_error", error)
     return _excerpt(getattr(reason, "strerror", None) or str(reason) or type(error).__name__).rstrip(".")

@@ -27,7 +27,7 @@ from wyoming_superwhisper.errors import SettingsError, SuperwhisperError
 from wyoming_superwhisper.home import domain_of, fold
 from wyoming_superwhisper.home_assistant.client import Client, Connection
 from wyoming_superwhisper.home_assistant.errors import HomeAssistantError, RequestFailed, TokenRefused
-from wyoming_superwhisper.home_assistant.names import home_from
+from wyoming_superwhisper.home_assistant.names import clean, home_from
 from wyoming_superwhisper.home_assistant.registries import MOST_DEVICES, Registries, RegistryReader
 from wyoming_superwhisper.home_assistant.states import States
 
@@ -146,6 +146,8 @@ def unreached(error: HomeAssistantError) -> Finding:
         remedy = "make a token in Home Assistant: your profile → Security → Long-lived access tokens"
         return Finding("HA token", State.PROBLEM, str(error), remedy)
     remedy = "home_assistant.url is the address that a browser on this machine opens Home Assistant with"
+    if "certificate" in str(error):
+        remedy = "its http:// address inside the network, or its authority's file in the environment: SSL_CERT_FILE"
     return Finding("HA address", State.PROBLEM, str(error), remedy)
 
 
@@ -159,9 +161,9 @@ def check_token_file(path: str) -> Iterator[Finding]:
 def check_version(facts: Facts, settings: Settings) -> Iterator[Finding]:
     """Which release, and what it can't do."""
     release = _release(facts.version)
-    name = str(facts.config.get("location_name") or "without a name")
-    state = str(facts.config.get("state") or "unknown").lower()
-    text = f"Home Assistant {facts.version or '?'} at {settings.home_assistant.url} ({name}, {state})"
+    name = clean(facts.config.get("location_name")) or "without a name"
+    state = clean(facts.config.get("state")).lower() or "unknown"
+    text = f"Home Assistant {clean(facts.version) or '?'} at {settings.home_assistant.url} ({name}, {state})"
     if release < OLDEST_TESTED:
         oldest = ".".join(map(str, OLDEST_TESTED))
         yield Finding("HA version", State.NOTE, f"{text} is older than what is tested", f"{oldest} or newer")
@@ -176,7 +178,7 @@ def check_version(facts: Facts, settings: Settings) -> Iterator[Finding]:
 
 def check_user(facts: Facts) -> Iterator[Finding]:
     """Whose token it is."""
-    name = str(facts.user.get("name") or "somebody")
+    name = clean(facts.user.get("name")) or "somebody"
     if facts.user.get("is_admin") is True and facts.registries is not None:
         yield Finding("HA token", State.OK, f"accepted, of {name}, an administrator")
     else:
@@ -201,7 +203,7 @@ def check_integrations(facts: Facts) -> Iterator[Finding]:
 
 def check_language(facts: Facts, settings: Settings) -> Iterator[Finding]:
     """Whether Home Assistant's language is one of ours: a pipeline in it finds no speech recognition else."""
-    language = str(facts.config.get("language") or "")
+    language = clean(facts.config.get("language"))
     base = language.partition("-")[0].lower()
     if base and base not in settings.asr.languages:
         yield Finding(
@@ -267,11 +269,11 @@ def check_entry(facts: Facts, title: str) -> Iterator[Finding]:
     if not ours:
         yield _without_entry(facts, title)
     for entry in ours:
-        state = str(entry.get("state"))
+        state = clean(entry.get("state"))
         if entry.get("disabled_by"):
             yield Finding("HA to us", State.NOTE, f"'{title}' is disabled in Home Assistant", f"{_SET_UP}, enable it")
         elif state != "loaded":
-            why = f" ({entry['reason']})" if entry.get("reason") else ""
+            why = f" ({clean(entry['reason'])})" if entry.get("reason") else ""
             yield Finding(
                 "HA to us", State.PROBLEM, f"Home Assistant has '{title}' set up but does not reach it: {state}{why}",
                 "is the server running, and does the address in that entry still lead here? Delete the entry and add "
