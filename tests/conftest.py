@@ -49,7 +49,10 @@ class RunningServer:
         """The worker processes by engine."""
         found = {}
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            command = child.cmdline()
+            try:
+                command = child.cmdline()
+            except psutil.NoSuchProcess:  # it has just ended, or is about to be waited for
+                continue
             if "wyoming_superwhisper.engines.worker" in command:
                 found[command[command.index("wyoming_superwhisper.engines.worker") + 1]] = child
         return found
