@@ -24,6 +24,7 @@ import gguf
 import numpy as np
 import psutil
 
+from benchmarks.report import Report, Spread
 from wyoming_superwhisper.engines.base import AnswerRequest, Priority
 from wyoming_superwhisper.engines.llama import LlamaEngine
 from wyoming_superwhisper.engines.llama_native import quiet_library
@@ -68,21 +69,8 @@ SHAPES = {
 }
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table."""
-
-    what: str
-    ours: float
-    theirs: float | None
-    unit: str
-    spread: float = 0.0
-    """Of ours: the widest distance from the median, as a share of it."""
-
-    @property
-    def ratio(self) -> float | None:
-        """Ours divided by theirs."""
-        return self.ours / self.theirs if self.theirs else None
+Times = dict[str, list[float]]
+"""Seconds by what was measured; per token, but for `first`."""
 
 
 @dataclass
@@ -95,6 +83,7 @@ class _Call:
     payload: bytes = b""
     priority: Priority = Priority.FINAL
     cancelled: bool = False
+    frugal: bool = False
     times: list[float] = field(default_factory=list)
     result: Mapping[str, Any] | None = None
 
@@ -113,37 +102,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     card = choose(options.device)
     os.environ.update(card.environment("llama"))  # before anything loads CUDA
-    device = card.device("llama")
-    shape = SHAPES[options.shape or ("llama-3-8b" if device == "cuda" else "small")]
+    shape = SHAPES[options.shape or ("llama-3-8b" if card.device("llama") == "cuda" else "small")]
+    report = Report("gpu_llama")
     with _weights(options.weights, shape) as path:
         print(f"{shape.name}, Q5_K_M, {path.stat().st_size / 1e9:.2f} GB, random weights; on {card.reason}", flush=True)
-        print_figures(measure(path, card, options.runs, options.threads))
+        measure(path, card, report, options.runs, options.threads)
+    report.save()
     return 0
 
 
-def measure(path: Path, card: GpuChoice, runs: int = 5, threads: int = 0) -> list[Figure]:
+def measure(path: Path, card: GpuChoice, report: Report, runs: int = 5, threads: int = 0) -> None:
     """Our engine and llama.cpp, one after the other, on the same file; never both in memory at once."""
     device = card.device("llama")
     threads = threads or max(1, (psutil.cpu_count(logical=False) or 2))
     configuration = {"device": device, "gpu_uuid": card.gpu_uuid("llama"), "threads": threads}
     ours, memory, depth = _measure_engine(path, configuration, runs)
     theirs = _LlamaCpp(path, 999 if device == "cuda" else 0, threads).measured(runs, depth)
-    return [
-        _figure("prompt, 512 tokens", ours["prompt"], theirs["prompt"], "tokens/s"),
-        _figure("answer, 128 tokens", ours["answer"], theirs["answer"], "tokens/s"),
-        _figure("four answers side by side", ours["four"], theirs["four"], "tokens/s"),
-        _figure("command to first token", ours["first"], None, "ms"),
-        Figure("memory of the worker", memory / 2**30, None, "GiB"),
-    ]
-
-
-def print_figures(figures: Sequence[Figure]) -> None:
-    """As a table in Markdown."""
-    print("| | ours | llama.cpp | ratio | spread of ours |\n|---|---|---|---|---|")
-    for one in figures:
-        theirs = f"{one.theirs:.1f} {one.unit}" if one.theirs else ""
-        ratio = f"{one.ratio:.2f}" if one.ratio else ""
-        print(f"| {one.what} | {one.ours:.1f} {one.unit} | {theirs} | {ratio} | ±{one.spread:.0%} |", flush=True)
+    for key, what in (
+        ("prompt", f"a prompt of {PROMPT_TOKENS} tokens, each"),
+        ("answer", f"an answer of {ANSWER_TOKENS} tokens, each"),
+        ("four", f"{SIDE_BY_SIDE} answers side by side, each token of any"),
+    ):
+        for who, times in ((f"llama/{key}/ours", ours[key]), (f"llama/{key}/llama.cpp", theirs[key])):
+            name = "llama.cpp" if who.endswith("cpp") else "ours"
+            rate = 1 / statistics.median(times)
+            report.add(who, Spread.of_seconds(times), f"{name}: {what} ({rate:.1f} tokens/s)")
+        ratio = statistics.median(ours[key]) / statistics.median(theirs[key])
+        report.add(f"llama/{key}/ratio", ratio, "  ours by llama.cpp")
+    report.add("llama/first", Spread.of_seconds(ours["first"]), "ours: from a command to the first token")
+    report.add("llama/memory", memory / 2**30, "ours: memory", "GiB")
 
 
 def write_random(path: Path, shape: Shape, seed: int = 1) -> None:
@@ -166,7 +153,7 @@ def write_random(path: Path, shape: Shape, seed: int = 1) -> None:
 # --- the engine
 
 
-def _measure_engine(path: Path, configuration: Mapping[str, Any], runs: int) -> tuple[dict[str, list[float]], int, int]:
+def _measure_engine(path: Path, configuration: Mapping[str, Any], runs: int) -> tuple[Times, int, int]:
     """What was measured, the memory, and how many tokens the fixed part of the prompts has."""
     before = psutil.Process().memory_info().rss
     engine = LlamaEngine(
@@ -174,18 +161,18 @@ def _measure_engine(path: Path, configuration: Mapping[str, Any], runs: int) -> 
         | dict(configuration)
     )
     depth = int(engine.load()["fixed_tokens"])
-    found: dict[str, list[float]] = {"prompt": [], "answer": [], "four": [], "first": []}
+    found: Times = {"prompt": [], "answer": [], "four": [], "first": []}
     for run in range(-1, runs):  # the first one warms up
         long = _answered(engine, [f"{run} " + "lorem ipsum " * 40])[0]
         short = _answered(engine, [f"{run} il fait trop sombre au salon"])[0]
         four = _answered(engine, [f"{run} {number} bonjour" for number in range(SIDE_BY_SIDE)])
         if run >= 0:
-            found["prompt"].append(_evaluated(long) / (long.times[1] - long.times[0]))
-            found["answer"].append((len(short.times) - 2) / (short.times[-1] - short.times[1]))
+            found["prompt"].append((long.times[1] - long.times[0]) / _evaluated(long))
+            found["answer"].append((short.times[-1] - short.times[1]) / (len(short.times) - 2))
             begun, ended = max(one.times[1] for one in four), min(one.times[-1] for one in four)
             written = sum(begun < when <= ended for one in four for when in one.times)
-            found["four"].append(written / (ended - begun))
-            found["first"].append((short.times[1] - short.times[0]) * 1000)
+            found["four"].append((ended - begun) / written)
+            found["first"].append(short.times[1] - short.times[0])
     memory = _card_memory() or psutil.Process().memory_info().rss - before
     engine.close()
     return found, memory, depth
@@ -251,17 +238,17 @@ class _LlamaCpp:
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(PROMPT_TOKENS, 0, 1)
 
-    def measured(self, runs: int, depth: int) -> dict[str, list[float]]:
-        """Tokens per second of a prompt, of an answer, and of answers side by side, all after `depth` tokens that are
+    def measured(self, runs: int, depth: int) -> Times:
+        """Seconds per token of a prompt, of an answer, and of answers side by side, all after `depth` tokens that are
         evaluated already; frees the model."""
         self._seconds(depth, lambda: self._answer(depth, 1))
-        found: dict[str, list[float]] = {"prompt": [], "answer": [], "four": []}
+        found: Times = {"prompt": [], "answer": [], "four": []}
         prompt = range(depth, depth + PROMPT_TOKENS)
         for _ in range(runs):
-            found["prompt"].append(PROMPT_TOKENS / self._seconds(depth, lambda: self._decode(prompt, 1)))
-            found["answer"].append(ANSWER_TOKENS / self._seconds(depth, lambda: self._answer(depth, 1)))
-            seconds = self._seconds(depth, lambda: self._answer(depth, SIDE_BY_SIDE))
-            found["four"].append(SIDE_BY_SIDE * ANSWER_TOKENS / seconds)
+            found["prompt"].append(self._seconds(depth, lambda: self._decode(prompt, 1)) / PROMPT_TOKENS)
+            found["answer"].append(self._seconds(depth, lambda: self._answer(depth, 1)) / ANSWER_TOKENS)
+            four = self._seconds(depth, lambda: self._answer(depth, SIDE_BY_SIDE))
+            found["four"].append(four / SIDE_BY_SIDE / ANSWER_TOKENS)
         self._library.llama_batch_free(self._batch)
         self._library.llama_free(self._context)
         self._library.llama_model_free(self._model)
@@ -386,12 +373,6 @@ def _random(rows: int, columns: int, kind: Any, rng: np.random.Generator) -> np.
 
 
 # --- the command
-
-
-def _figure(what: str, ours: Sequence[float], theirs: Sequence[float] | None, unit: str) -> Figure:
-    middle = statistics.median(ours)
-    spread = max(abs(one - middle) for one in ours) / middle
-    return Figure(what, middle, statistics.median(theirs) if theirs else None, unit, spread)
 
 
 @contextmanager

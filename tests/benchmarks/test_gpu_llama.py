@@ -8,19 +8,24 @@ import pytest
 
 pytest.importorskip("llama_cpp")
 
+from benchmarks import report
 from benchmarks.gpu_llama import SHAPES, Shape, measure, write_random
 from wyoming_superwhisper.gpu import choose
 
 TINY = Shape("tiny", 256, 2, 4, 2, 512, 1024)
 
 
-def test_every_figure_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_figure_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "FIGURES", tmp_path)
     path = tmp_path / "tiny.gguf"
     write_random(path, TINY)
-    figures = measure(path, choose("cpu"), runs=1, threads=1)
-    assert len(figures) == 5
-    assert all(one.ours > 0 for one in figures)
-    assert sum(one.theirs is not None for one in figures) == 3
+    written = report.Report("gpu_llama")
+    measure(path, choose("cpu"), written, runs=1, threads=1)
+    written.save()
+    figures = report.read("gpu_llama")
+    parts = {f"llama/{what}/{who}" for what in ("prompt", "answer", "four") for who in ("ours", "llama.cpp", "ratio")}
+    assert parts | {"llama/first", "llama/memory"} <= set(figures)
+    assert all(value > 0 for key, value in figures.items() if key != "llama/memory")
 
 
 def test_the_large_shape_is_llama_3s() -> None:
