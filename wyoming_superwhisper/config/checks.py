@@ -107,17 +107,16 @@ SERVICES = {
     KEY: Check(f"one or more of {', '.join(SERVICE_NAMES)}", lambda values: values and set(values) <= {*SERVICE_NAMES})
 }
 LISTEN_URI = {KEY: Check("tcp://HOST:PORT, unix://PATH or stdio://", _is_listen_uri)}
-DIAL_URI_OR_AUTO = {KEY: Check("tcp://HOST:PORT, tls://HOST:PORT, unix://PATH or auto", _is_dial_uri_or_auto)}
 DIAL_URIS = _each(Check("tcp://HOST:PORT, tls://HOST:PORT or unix://PATH", _is_dial_uri))
 DIAL_URI_OR_AUTO_OR_NOTHING = {
     KEY: Check(
-        "tcp://HOST:PORT, unix://PATH, auto or nothing", lambda value: value == "" or _is_dial_uri_or_auto(value)
+        "tcp://HOST:PORT, tls://HOST:PORT, unix://PATH, auto or nothing",
+        lambda value: value == "" or _is_dial_uri_or_auto(value),
     )
 }
 DIAL_URI_OR_NOTHING = {
     KEY: Check("tcp://HOST:PORT, unix://PATH or nothing", lambda value: value == "" or _is_dial_uri(value))
 }
-DIAL_URIS = _each(Check("tcp://HOST:PORT or unix://PATH", _is_dial_uri))
 NETWORKS = _each(Check("a network as 192.168.1.0/24, or loopback, private, link-local or own-prefixes", _is_network))
 HOST_PORT_OR_OFF = {KEY: Check("HOST:PORT or off", _is_host_port_or_off)}
 HTTP_URL = {KEY: Check("http://HOST:PORT, https://HOST:PORT or nothing", _is_http_url)}

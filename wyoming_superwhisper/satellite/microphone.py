@@ -19,6 +19,7 @@ import numpy as np
 from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat, read_wav
 from wyoming_superwhisper.config.satellite_settings import MicSettings
 from wyoming_superwhisper.errors import BadFormat, SettingsError
+from wyoming_superwhisper.satellite import pulse
 from wyoming_superwhisper.satellite.device import (
     Device,
     accepted_rate,
@@ -154,6 +155,8 @@ def _make_capture(settings: MicSettings, device: Device) -> Capture:
         return WavCapture(device.name)
     if device.kind == "portaudio":
         return PortAudioCapture(device.name, settings)
+    if device.kind == "pulse" and pulse.is_there():
+        return pulse.PulseCapture(device.name, settings, _pick_channel)
     return CommandCapture(_recording_command(device, settings), settings)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from wyoming_superwhisper.audio import AudioFormat, PcmConverter
 from wyoming_superwhisper.config.satellite_settings import SndSettings
 from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.satellite import pulse
 from wyoming_superwhisper.satellite.device import (
     Device,
     accepted_rate,
@@ -155,6 +156,8 @@ def make_speaker(settings: SndSettings) -> Speaker:
 def _make_sink(settings: SndSettings, device: Device) -> Sink:
     if device.kind == "portaudio":
         return PortAudioSink(device.name, settings)
+    if device.kind == "pulse" and pulse.is_there():
+        return pulse.PulseSink(device.name, settings)
     format = AudioFormat(settings.rate or DEFAULT_RATE, 2, settings.channels)
     if device.kind == "off":
         return NoSink(format)

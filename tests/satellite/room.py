@@ -1,0 +1,180 @@
+"""A virtual room: a sound daemon of its own, a null sink as the air before the microphone, one as the loudspeaker."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from wyoming_superwhisper.audio import SPEECH, AudioFormat
+
+RATE = 16_000
+"""The loudspeaker is recorded at this rate, which is what recognition takes."""
+
+TOOLS = ("pulseaudio", "parec", "pacat", "pactl")
+
+
+def is_possible() -> bool:
+    """Whether the tools of the sound daemon are installed."""
+    return all(shutil.which(tool) for tool in TOOLS)
+
+
+@dataclass
+class Room:
+    """The room while its daemon runs."""
+
+    folder: Path
+    environment: Mapping[str, str]
+    daemon: asyncio.subprocess.Process | None = None
+    recorder: asyncio.subprocess.Process | None = None
+    logs: list[bytearray] = field(default_factory=list)
+
+    @property
+    def recording(self) -> Path:
+        """What the loudspeaker has played so far: s16le, mono."""
+        return self.folder / "loudspeaker.raw"
+
+    async def open(self) -> None:
+        """Start the daemon."""
+        script = (
+            f"load-module module-native-protocol-unix auth-anonymous=1 socket={self.folder}/native\n"
+            "load-module module-null-sink sink_name=air rate=16000 channels=1\n"
+            "load-module module-null-sink sink_name=loud rate=48000 channels=1\n"
+        )
+        (self.folder / "room.pa").write_text(script)
+        self.daemon = await asyncio.create_subprocess_exec(
+            "pulseaudio", "-n", "-F", str(self.folder / "room.pa"), "--daemonize=no", "--exit-idle-time=-1",
+            "--use-pid-file=no", "--disable-shm=yes", "--log-target=null", env=self.environment,
+        )  # fmt: skip
+        async with asyncio.timeout(10):
+            while await self._run("pactl", "info"):  # noqa: ASYNC110 - there is nothing to wait on but its answer
+                await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """End the daemon, as if it had crashed."""
+        if self.daemon is not None and self.daemon.returncode is None:
+            self.daemon.kill()
+            await self.daemon.wait()
+
+    async def record(self) -> None:
+        """Record what the loudspeaker plays from now on."""
+        with self.recording.open("ab") as output:
+            self.recorder = await asyncio.create_subprocess_exec(
+                "parec", "--device=loud.monitor", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=1",
+                "--latency-msec=10", env=self.environment, stdout=output, stderr=asyncio.subprocess.DEVNULL,
+            )  # fmt: skip
+        async with asyncio.timeout(5):
+            while not self.recording.stat().st_size:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def say(self, audio: bytes, format: AudioFormat = SPEECH) -> float:
+        """Be heard in the room; returns the moment at which the last of it was said."""
+        began = time.monotonic()
+        mouth = await asyncio.create_subprocess_exec(
+            "pacat", "--device=air", "--raw", "--format=s16le", f"--rate={format.rate}", "--channels=1",
+            "--latency-msec=20", env=self.environment, stdin=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        await mouth.communicate(audio)
+        return max(time.monotonic(), began + format.seconds(len(audio)))
+
+    def played(self) -> npt.NDArray[np.int16]:
+        """Everything that the loudspeaker has played."""
+        content = self.recording.read_bytes()
+        return np.frombuffer(content[: len(content) // 2 * 2], "<i2")
+
+    async def silent_since(self, moment: float, timeout_s: float = 5.0, quiet: int = 50) -> float:
+        """Wait until the loudspeaker is silent for 0.3 s; how long after that moment its last sound was, in seconds."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                await asyncio.sleep(0.05)
+                newest = self.played()[-int(0.3 * RATE) :]
+                if not (np.abs(newest.astype(int)) > quiet).any():
+                    break
+        now = time.monotonic()
+        samples = np.abs(self.played().astype(int)) > quiet
+        silent_s = (len(samples) - 1 - int(np.nonzero(samples)[0][-1])) / RATE if samples.any() else 1e9
+        return now - silent_s - moment
+
+    async def _run(self, *command: str) -> int:
+        process = await asyncio.create_subprocess_exec(
+            *command, env=self.environment, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+        )
+        return await process.wait()
+
+
+@asynccontextmanager
+async def virtual_room(folder: Path) -> AsyncIterator[Room]:
+    """A room with its own daemon, which is ended with it."""
+    environment = {
+        **os.environ,
+        "PULSE_RUNTIME_PATH": str(folder),
+        "PULSE_SERVER": f"unix:{folder}/native",
+        "XDG_RUNTIME_DIR": str(folder),
+        "HOME": str(folder),
+        "XDG_STATE_HOME": str(folder / "state"),
+    }
+    environment.pop("DISPLAY", None)
+    room = Room(folder, environment)
+    try:
+        await room.open()
+        await room.record()
+        yield room
+    finally:
+        if room.recorder is not None and room.recorder.returncode is None:
+            room.recorder.kill()
+            await room.recorder.wait()
+        await room.close()
+
+
+@dataclass
+class RoomSatellite:
+    """A satellite in the room, in a process of its own."""
+
+    process: asyncio.subprocess.Process
+    log: bytearray = field(default_factory=bytearray)
+    seen: int = 0
+
+    async def logged(self, text: str, timeout_s: float = 15.0) -> str:
+        """Wait until the log says so after what was waited for last; the rest of that line."""
+        async with asyncio.timeout(timeout_s):
+            while (at := self.log.find(text.encode(), self.seen)) < 0 or b"\n" not in self.log[at:]:
+                assert self.process.returncode is None, self.log.decode()
+                await asyncio.sleep(0.005)
+        self.seen = at + len(text)
+        return self.log[self.seen :].split(b"\n")[0].decode()
+
+
+@asynccontextmanager
+async def satellite_in(room: Room, *options: str) -> AsyncIterator[RoomSatellite]:
+    """Started with these options; it must end well, and must never have failed in a way of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "wyoming_superwhisper", "satellite", "--mic", "pulse:air.monitor", "--snd", "pulse:loud",
+        "--name", "room", *options, env=dict(room.environment),
+        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    one = RoomSatellite(process)
+
+    async def read_log() -> None:
+        assert process.stderr is not None
+        while line := await process.stderr.readline():
+            one.log.extend(line)
+
+    reading = asyncio.create_task(read_log())
+    try:
+        yield one
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        status = await asyncio.wait_for(process.wait(), 5)
+        await reading
+        assert b"Traceback" not in one.log, one.log.decode()
+        assert status == 0, one.log.decode()

@@ -1,0 +1,203 @@
+"""The satellite in a virtual room with a real sound daemon, against the real server on the demo models."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soxr
+from wyoming.asr import Transcript
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
+
+from tests.conftest import RunningServer
+from tests.satellite import room as virtual
+from tests.satellite.driver import Driver, driver
+from tests.satellite.room import RoomSatellite, satellite_in, virtual_room
+from tests.satellite.test_seat import VOICE, answer
+from tests.speech import pcm, speech
+from wyoming_superwhisper import client
+from wyoming_superwhisper.audio import SPEECH
+from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+
+if not virtual.is_possible():
+    pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)
+
+Samples = npt.NDArray[np.float64]
+
+WORDS = {"okay_nabu": "okay nabu", "alexa": "alexa"}
+
+
+def spoken(text: str, voice: str = "fr") -> npt.NDArray[np.int16]:
+    """A text spoken, with the silence at its ends cut off."""
+    samples = np.frombuffer(speech(text, voice, before_s=0.0, after_s=0.0), "<i2")
+    loud = np.nonzero(np.abs(samples.astype(int)) > 300)[0]
+    return samples[loud[0] : loud[-1]]
+
+
+def turn_audio(word: str, command: str, gap_s: float, noise_db: float | None = None) -> bytes:
+    """Wake word and command with a gap between, perhaps in noise of this signal to noise ratio."""
+    silence = np.zeros(int(gap_s * 16000), "<i2")
+    both = np.concatenate([spoken(WORDS[word], "en-us"), silence, spoken(command)]).astype(float) / 32768
+    padded = np.concatenate([np.zeros(8000), both, np.zeros(24000)])
+    if noise_db is not None:
+        level = np.sqrt(np.mean(both**2)) * 10 ** (-noise_db / 20)
+        padded = padded + np.random.default_rng(1).standard_normal(len(padded)) * level
+    return pcm(padded)
+
+
+async def one_turn(
+    room: virtual.Room, one: RoomSatellite, server: RunningServer, audio: bytes, expected: str = "Quelle heure est-il ?"
+) -> None:
+    """Say it; the transcript must be right, and the words of the answer must come out of the loudspeaker."""
+    begin = len(room.played())
+    saying = asyncio.create_task(room.say(audio))
+    heard = await one.logged("Heard: ")
+    reply = await one.logged("Answer: ")
+    await one.logged("Ready")
+    await saying
+    await asyncio.sleep(0.2)
+    assert normalise_for_comparison(heard, "fr") == normalise_for_comparison(expected, "fr")
+    played = room.played()[begin:]
+    assert np.sqrt(np.mean(played.astype(float) ** 2)) > 100
+    understood = await client.transcribe(server.uri, played.tobytes(), SPEECH, "fr")
+    wanted = set(normalise_for_comparison(reply, "fr").split())
+    got = set(normalise_for_comparison(understood, "fr").split())
+    assert len(wanted & got) >= len(wanted) / 2, (reply, understood)
+
+
+@pytest.mark.parametrize("word", ["okay_nabu", "alexa"])
+async def test_a_wake_word_and_a_command_are_answered_aloud(server: RunningServer, tmp_path: Path, word: str) -> None:
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(room, "--server", server.uri, "--wake-word", word, "--language", "fr") as one,
+    ):
+        await one.logged("Ready")
+        await one_turn(room, one, server, turn_audio(word, "Quelle heure est-il ?", 0.4))
+
+
+@pytest.mark.parametrize(("gap_s", "noise_db"), [(0.0, None), (0.4, 15.0)])
+async def test_also_without_a_pause_and_in_noise(
+    server: RunningServer, tmp_path: Path, gap_s: float, noise_db: float | None
+) -> None:
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(room, "--server", server.uri, "--wake-word", "okay_nabu", "--language", "fr") as one,
+    ):
+        await one.logged("Ready")
+        await one_turn(room, one, server, turn_audio("okay_nabu", "Quelle heure est-il ?", gap_s, noise_db))
+
+
+@pytest.mark.long
+async def test_twenty_turns_in_a_row_without_a_miss(server: RunningServer, tmp_path: Path) -> None:
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(
+            room, "--server", server.uri, "--wake-word", "okay_nabu", "--wake-word", "alexa", "--language", "fr"
+        ) as one,
+    ):
+        await one.logged("Ready")
+        for number in range(20):
+            word = ("okay_nabu", "alexa")[number % 2]
+            await one_turn(room, one, server, turn_audio(word, "Quelle heure est-il ?", 0.4))
+
+
+async def test_the_first_and_the_last_of_a_reply_and_the_first_of_a_command_are_heard(tmp_path: Path) -> None:
+    """And `played` is told when the last sample has left, not before."""
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu") as one,
+    ):
+        address = (await one.logged("Listening on ")).strip()
+        async with driver(address) as ha:
+            command = spoken("Quelle heure est-il ?")
+            await asyncio.sleep(0.5)
+            await room.say(turn_audio("okay_nabu", "Quelle heure est-il ?", 0.15))
+            await ha.expect("run-pipeline")
+            noise = np.random.default_rng(3).normal(0, 6000, 22050).clip(-32768, 32767).astype("<i2").tobytes()
+            await answer_with(ha, noise)
+            began = time.monotonic()
+            await ha.expect("played")
+            told = time.monotonic()
+            await asyncio.sleep(0.3)
+            heard = np.frombuffer(ha.audio(), "<i2").astype(float)
+            assert likeness(heard, command[: int(0.2 * 16000)].astype(float)) > 0.9
+            played = room.played().astype(float)
+            reply = virtual_resample(noise)
+            assert likeness(played, reply[: int(0.05 * 16000)]) > 0.9
+            assert likeness(played, reply[-int(0.2 * 16000) :]) > 0.9
+            assert told - began >= 0.95
+            assert await room.silent_since(told) < 0.1
+
+
+async def answer_with(ha: Driver, audio: bytes) -> None:
+    """An answer with this sound."""
+    await ha.send(Transcript(text="x"), AudioStart(**VOICE), AudioChunk(audio=audio, **VOICE), AudioStop())
+
+
+def virtual_resample(audio: bytes) -> Samples:
+    """A reply as the recorder of the loudspeaker gets it."""
+    samples = np.frombuffer(audio, "<i2").astype(np.float64)
+    resampled: Samples = soxr.resample(samples, 22050, virtual.RATE)
+    return resampled
+
+
+def likeness(where: Samples, what: Samples) -> float:
+    """How much some part of a recording is like a sound: 1 for the same."""
+    size = 1 << (len(where) + len(what)).bit_length()
+    match = np.fft.irfft(np.fft.rfft(where, size) * np.conj(np.fft.rfft(what, size)), size)[
+        : len(where) - len(what) + 1
+    ]
+    energy = np.sqrt(np.convolve(where**2, np.ones(len(what)), "valid")) + 1.0
+    return float((match / energy / np.linalg.norm(what)).max())
+
+
+async def test_the_wake_word_silences_a_reply_within_150_ms_and_cancels_it(tmp_path: Path) -> None:
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(
+            room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu", "--set",
+            "sounds.awake=off", "--log-level", "debug",
+        ) as one,
+    ):  # fmt: skip
+        address = (await one.logged("Listening on ")).strip()
+        async with driver(address) as ha:
+            one.process.send_signal(10)
+            await ha.expect("audio-chunk")
+            await answer(ha, "Il était une fois", seconds=20)
+            await asyncio.sleep(1.5)
+            assert np.abs(room.played()[-8000:].astype(int)).max() > 1000
+            saying = asyncio.create_task(room.say(speech("okay nabu", "en-us", before_s=0.1, after_s=0.1)))
+            await one.logged("Wake word: ")
+            detected = time.monotonic()
+            assert await room.silent_since(detected) < 0.15
+            await saying
+            await ha.expect("detection")
+            await ha.expect("run-pipeline")
+            await answer(ha)
+            await ha.expect("played")
+
+
+async def test_the_sound_daemon_may_be_restarted(tmp_path: Path) -> None:
+    async with (
+        virtual_room(tmp_path) as room,
+        satellite_in(room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu") as one,
+    ):
+        address = (await one.logged("Listening on ")).strip()
+        async with driver(address) as ha:
+            for _ in range(2):
+                await asyncio.sleep(0.5)
+                saying = asyncio.create_task(room.say(speech("okay nabu", "en-us")))
+                await ha.expect("run-pipeline")
+                await saying
+                await answer(ha)
+                await ha.expect("played")
+                await room.close()
+                await one.logged("The microphone is gone")
+                await room.open()
+                await one.logged("The microphone is back")
