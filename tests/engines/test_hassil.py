@@ -668,7 +668,65 @@ def test_sound_without_a_place_means_the_speakers_room(intents: HassilIntents) -
         assert call.slots == {"area": "Salon"}, text
 
 
+def test_a_name_that_devices_of_two_kinds_share_is_for_home_assistant_to_tell_apart() -> None:
+    """Its handlers look for a name among all kinds of device: another name could move what it wouldn't."""
+    home = HomeSettings(
+        devices=(Device("cover.garage", "Garage", ("Porte",)), Device("lock.entree", "Serrure", ("Porte",)))
+    )
+    intents = HassilIntents(("fr",), home)
+    assert plain(intents.recognize("Ouvre la porte", "fr")) == [("HassTurnOn", {"name": "Porte"})]
+    assert plain(intents.recognize("Ouvre le garage", "fr")) == [("HassTurnOn", {"name": "Garage"})]
+
+
+def test_the_speakers_room_is_preferred_on_a_floor_too(intents: HassilIntents) -> None:
+    floor = intents.home.settings.floors[0].name
+    (call,) = intents.recognize(f"Allume le plafonnier au {floor}", "fr", "cuisine")
+    assert call.slots["preferred_area_id"] == "cuisine"
+    (call,) = intents.recognize("Allume les lumières du salon", "fr", "cuisine")
+    assert "preferred_area_id" not in call.slots
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("fr", "Allume la lumière du salon et éteins celle de la cuisine.",
+         [("HassTurnOn", {"area": "Salon", "domain": "light"}), ("HassTurnOff", {"area": "Cuisine", "domain": "light"})]),
+        ("en", "Turn on the kitchen lights and turn off the ones in the living room.",
+         [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOff", {"area": "Salon", "domain": "light"})]),
+        ("fr", "Allume la cuisine. Ferme les volets du bureau ; quelle heure est-il ?",
+         [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOff", {"name": "Volets du bureau"}),
+          ("HassGetCurrentTime", {})]),
+    ],
+)  # fmt: skip
+def test_several_commands_are_several_calls(
+    intents: HassilIntents, language: str, text: str, expected: Expected
+) -> None:
+    assert plain(intents.recognize(text, language)) == expected
+
+
+def test_all_of_a_kind_means_that_kind_alone(intents: HassilIntents) -> None:
+    assert plain(intents.recognize("Ferme tous les volets.", "fr")) == [
+        ("HassTurnOff", {"domain": "cover", "device_class": "shutter"})
+    ]
+    assert plain(intents.recognize("Close all the blinds.", "en")) == [
+        ("HassTurnOff", {"domain": "cover", "device_class": ["blind", "shade"]})
+    ]
+
+
 # --- speed
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_a_sentence_made_to_be_slow_takes_a_bounded_time(intents: HassilIntents, language: str) -> None:
+    texts = (
+        "allume la lumière et ferme le volet et " * 8, "turn on the light and close the blind and " * 8,
+        "et " * 99, "ajoute " * 40 + "à la liste", "add " * 40 + "to the list", "a, " * 99, "12 34 " * 49,
+        "{{ x }} " * 36, "<|eot_id|>" * 30, "'\"" * 149, "é" * 5000, "et puis " * 1000,
+    )  # fmt: skip
+    for text in texts:
+        began = time.process_time()
+        intents.recognize(text, language, "salon")
+        assert time.process_time() - began < 2.0, text
 
 
 def big_home() -> HomeSettings:

@@ -262,13 +262,14 @@ class HassilIntents:
 
     def _settle_names(self, slots: dict[str, Any], result: RecognizeResult) -> str | None:
         """Put main names for aliases where that is unambiguous; returns the domain of what is meant, if it is one."""
-        if isinstance(area := slots.get("area"), str) and len(named := self.home.areas_named(area)) == 1:
-            slots["area"] = named[0].name
+        if isinstance(area := slots.get("area"), str):
+            named = self.home.areas_named(area)
+            if len(named) == 1 and self.home.areas_named(named[0].name) == named:
+                slots["area"] = named[0].name
         if (name := result.entities.get("name")) is None or name.is_wildcard:
             return slots["domain"] if isinstance(slots.get("domain"), str) else None
-        meant = self._meant(slots, result)
-        slots["name"] = self._main_name(slots["name"], meant)
-        domains = {domain_of(device.id) for device in meant}
+        domains = {domain_of(device.id) for device in self._meant(slots, result)}
+        slots["name"] = self._main_name(slots["name"])
         return domains.pop() if len(domains) == 1 else None
 
     def _meant(self, slots: Mapping[str, Any], result: RecognizeResult) -> tuple[Device, ...]:
@@ -277,13 +278,18 @@ class HassilIntents:
         devices = self.home.devices_named(str(slots["name"]))
         return tuple(device for device in devices if wanted is None or domain_of(device.id) == wanted)
 
-    def _main_name(self, said: str, meant: tuple[Device, ...]) -> str:
-        names = {device.name for device in meant}
+    def _main_name(self, said: str) -> str:
+        """The main name of what was said, where neither stands for anything that the other doesn't.
+
+        Home Assistant's handlers look for a name among devices of every kind, so a name that a door and its lock share
+        stays as it was said: which of them is meant, or that it can't be told, is for them to say.
+        """
+        devices = self.home.devices_named(said)
+        names = {device.name for device in devices}
         if len(names) != 1:
             return said
         name = names.pop()
-        answering = self.home.devices_named(name)
-        return name if {device.id for device in answering} == {device.id for device in meant} else said
+        return name if {device.id for device in self.home.devices_named(name)} == {one.id for one in devices} else said
 
     def _pack(self, tag: str) -> SentencePack | None:
         if tag not in self._packs:
@@ -523,7 +529,7 @@ def _overreaches(reading: Reading, text: str, language: str) -> bool:
 def _slot_lists(home: Home) -> dict[str, SlotList]:
     """Names as Home Assistant's own agent lists them: what is said, what it stands for, what kind of device it is."""
     names = [
-        (_sayable(name), name, {"domain": domain_of(device.id)})
+        (_sayable(name), name, _kind(device))
         for device in home.settings.devices
         for name in (device.name, *device.aliases)
     ]
@@ -534,6 +540,12 @@ def _slot_lists(home: Home) -> dict[str, SlotList]:
         "area": TextSlotList.from_tuples(_filled(areas), allow_template=False, name="area"),
         "floor": TextSlotList.from_tuples(_filled(floors), allow_template=False, name="floor"),
     }
+
+
+def _kind(device: Device) -> dict[str, str]:
+    """What the packs' sentences may require of a device."""
+    kind = {"domain": domain_of(device.id)}
+    return {**kind, "device_class": device.device_class} if device.device_class else kind
 
 
 def _slot_names(metadata: Mapping[str, Any] | None) -> set[str]:

@@ -71,7 +71,12 @@ def _devices(registries: Registries, states: States, areas: set[str]) -> Iterabl
         names = _entity_names(entity_id, record, registries, states)
         if names and _id(entity_id):
             area = area_of(record, registries)
-            yield Device(entity_id, names[0], names[1:], area if area in areas else "")
+            yield Device(entity_id, names[0], names[1:], area if area in areas else "", _class(entity_id, states))
+
+
+def _class(entity_id: str, states: States) -> str:
+    state = states.get(entity_id)
+    return _id(state.attributes.get("device_class")) if state else ""
 
 
 def _entity_names(entity_id: str, record: Record, registries: Registries, states: States) -> tuple[str, ...]:

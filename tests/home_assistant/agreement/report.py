@@ -25,9 +25,10 @@ def main() -> int:
     parser.add_argument("--sampled", type=int, default=0, metavar="N", help="N sentences of each group of templates")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", default="differs,missed", help="which verdicts to print in full")
-    parser.add_argument("--file", type=Path)
+    parser.add_argument("--file", type=Path, help="sentences, one a line (else those of the language)")
+    parser.add_argument("--home", type=Path, help="a home to take them in (else that of the language)")
     options = parser.parse_args()
-    file = FOLDER / f"home_{options.language}.yaml"
+    file = options.home or FOLDER / f"home_{options.language}.yaml"
     data = yaml.safe_load(file.read_text(encoding="utf-8"))
     home = home_of(data)
     intents = HassilIntents((options.language,), home)
