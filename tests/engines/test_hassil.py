@@ -690,9 +690,11 @@ def test_the_speakers_room_is_preferred_on_a_floor_too(intents: HassilIntents) -
     ("language", "text", "expected"),
     [
         ("fr", "Allume la lumière du salon et éteins celle de la cuisine.",
-         [("HassTurnOn", {"area": "Salon", "domain": "light"}), ("HassTurnOff", {"area": "Cuisine", "domain": "light"})]),
+         [("HassTurnOn", {"area": "Salon", "domain": "light"}),
+          ("HassTurnOff", {"area": "Cuisine", "domain": "light"})]),
         ("en", "Turn on the kitchen lights and turn off the ones in the living room.",
-         [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOff", {"area": "Salon", "domain": "light"})]),
+         [("HassTurnOn", {"area": "Cuisine", "domain": "light"}),
+          ("HassTurnOff", {"area": "Salon", "domain": "light"})]),
         ("fr", "Allume la cuisine. Ferme les volets du bureau ; quelle heure est-il ?",
          [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOff", {"name": "Volets du bureau"}),
           ("HassGetCurrentTime", {})]),

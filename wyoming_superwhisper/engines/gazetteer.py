@@ -6,12 +6,14 @@ only where one meaning fits all of it. It understands wordings that no template 
 
 from __future__ import annotations
 
+import importlib.resources
 import logging
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from wyoming_superwhisper.config.settings import Area, Device, Floor
 from wyoming_superwhisper.engines.base import IntentCall
@@ -25,6 +27,8 @@ LANGUAGE = "en"
 
 _DEFINITION = re.compile(r"\s*what(?:'s| is| are) an? ", re.IGNORECASE)
 """How a question begins that wants something explained ("what is a timer"): never about this home."""
+
+MOST_IN_WORDS = 1_000
 
 _NAMED = ("name", "area", "floor")
 """Slots whose values are ids of the home."""
@@ -48,16 +52,13 @@ class Found:
 
 
 class Gazetteer:
-    """Reads English sentences. Not thread-safe, like hassil: it belongs to one worker's thread.
-
-    Making it takes two seconds of counting to ten thousand in words, so it is made in the background: `prepare`.
-    """
+    """Reads English sentences. Not thread-safe, like hassil: it belongs to one worker's thread."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
         self._known: Home | None = None
         self._matcher: Any = None
-        self._making: threading.Thread | None = None
+        self._absent = False
 
     @staticmethod
     def supports(language: str) -> bool:
@@ -69,13 +70,19 @@ class Gazetteer:
         self._home = home
 
     def prepare(self) -> None:
-        """Begin to make it, if nobody has."""
-        if self._making is None:
-            self._making = threading.Thread(target=self._make, name="gazetteer", daemon=True)
-            self._making.start()
+        """Make it now, so that no sentence waits for it (0.3 s)."""
+        if self._matcher is not None or self._absent:
+            return
+        try:
+            from gazetteer_matcher import GazetteerMatcher
+        except ImportError as error:  # hassil alone understands most of it
+            logger.warning("The second matcher for English is not available: %s", error)
+            self._absent = True
+            return
+        self._matcher = GazetteerMatcher(vocabulary=_vocabulary(), home={"areas": {}, "floors": {}, "entities": {}})
 
     def read(self, text: str, area: str | None, previous: Sequence[IntentCall] = ()) -> list[Found]:
-        """The commands in a sentence, in order; none where it isn't sure. Waits until it is made."""
+        """The commands in a sentence, in order; none where it isn't sure."""
         matcher = self._ready()
         if matcher is None:
             return []
@@ -90,18 +97,8 @@ class Gazetteer:
             return []
         return [self._found(frame) for frame in result.frames]
 
-    def _make(self) -> None:
-        try:
-            from gazetteer_matcher import GazetteerMatcher
-        except ImportError as error:  # hassil alone understands most of it
-            logger.warning("The second matcher for English is not available: %s", error)
-            return
-        self._matcher = GazetteerMatcher(home={"areas": {}, "floors": {}, "entities": {}})
-
     def _ready(self) -> Any:
         self.prepare()
-        if self._making is not None:
-            self._making.join()
         if self._matcher is not None and self._known is not self._home:
             self._matcher.set_home(_as_gazetteer(self._home))
             self._known = self._home
@@ -165,6 +162,20 @@ class Gazetteer:
                 area = named[0].id
             devices = tuple(device for device in devices if device.area == area)
         return [device.id for device in devices]
+
+
+def _vocabulary() -> Any:
+    """The words that it comes with, counting in words only as far as people do: to 10,000 takes it 2 s at every start.
+
+    Numbers in figures, which is what Whisper writes, have no limit.
+    """
+    file = importlib.resources.files("gazetteer_matcher").joinpath("data", "vocabulary.yaml")
+    vocabulary = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # a safe loader, both
+    vocabulary["numbers"]["max_cardinal"] = MOST_IN_WORDS
+    return vocabulary
+
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _overlooks(frame: Any) -> bool:

@@ -146,6 +146,8 @@ class HassilIntents:
         for language in self._configured:
             if pack := self._pack(language):
                 pack.warm(self._slot_lists)
+            if self._gazetteer.supports(language):
+                self._gazetteer.prepare()
         gc.collect()
         gc.freeze()  # a collection over the parsed sentences takes 100 ms, and they live as long as the worker
 
