@@ -213,6 +213,17 @@ async def test_commands_move_what_they_name(
     assert answer.text.startswith(reply)
 
 
+async def test_a_satellite_that_names_no_room_means_its_own(
+    home_assistant: HomeAssistantCore, linked: RunningServer
+) -> None:
+    async with moving(home_assistant, "light.plafonnier_cuisine"):
+        answer = await client.ask(linked.uri, "Allume la lumière", "fr", area="Cuisine", execute=True)
+    assert answer.outcome == "handled"
+    async with moving(home_assistant, "light.plafonnier_bureau"):
+        answer = await client.ask(linked.uri, "Allume le plafonnier", "fr", area="bureau", execute=True)
+    assert answer.outcome == "handled"
+
+
 async def test_a_question_about_a_state_is_answered_with_the_state(
     home_assistant: HomeAssistantCore, linked: RunningServer
 ) -> None:

@@ -236,6 +236,8 @@ async def test_addresses_that_lead_to_no_home_assistant(monkeypatch: pytest.Monk
     assert "no-such-host.invalid" in unknown.text
     async with speaking(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n") as url:
         assert "404" in problem(await report(url)).text
+    async with speaking(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as url:
+        assert "ip_bans.yaml" in problem(await report(url)).text
     async with speaking(b"SSH-2.0-OpenSSH_9.2\r\n") as url:
         assert problem(await report(url)).topic == "HA address"
     async with scripted() as peer:

@@ -19,7 +19,7 @@ from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.home_assistant import client
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
-from wyoming_superwhisper.home_assistant.link import Link
+from wyoming_superwhisper.home_assistant.link import Link, LinkState
 
 
 class Linked:
@@ -116,6 +116,7 @@ async def test_what_worked_for_some_only_is_said_so(peer: Peer, linked: Linked) 
         (lambda _: web.Response(status=500), "ha_failed"),
         (lambda _: web.Response(status=404), "ha_failed"),
         (lambda _: web.Response(status=401), "ha_refused"),
+        (lambda _: web.Response(status=403), "ha_refused"),
         (lambda _: web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}), "ha_failed"),
         (lambda _: web.Response(text="<html>"), "ha_unsure"),
         (lambda _: web.json_response([1]), "ha_unsure"),
@@ -156,6 +157,14 @@ async def test_nobody_there_is_said_and_no_answer_in_time_leaves_it_open(
     stuck.set()
     await slow.close()
     await runner.cleanup()
+
+
+async def test_with_a_refused_token_nothing_is_asked_any_more(peer: Peer, linked: Linked) -> None:
+    linked.link.state = LinkState.REFUSED
+    assert await linked.do("HassTurnOn", "Allumé") == Executed(phrases.say("ha_refused", "fr"), False)
+    assert peer.intents == [], "who keeps trying a wrong token is banned"
+    linked.link.state = LinkState.RESTRICTED
+    assert (await linked.do("HassTurnOn", "Allumé")).done
 
 
 # --- questions

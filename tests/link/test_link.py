@@ -129,13 +129,13 @@ async def test_a_refused_token_is_said_once_and_not_tried_again_and_again(
     assert "a-wrong-token" not in caplog.text
 
 
-async def test_a_token_without_the_right_to_read_what_is_exposed_counts_as_refused(
+async def test_a_token_without_the_right_to_read_what_is_exposed_is_not_tried_again_and_again(
     peer: Peer, caplog: pytest.LogCaptureFixture
 ) -> None:
     peer.answers["homeassistant/expose_entity/list"] = RuntimeError("unauthorized")
     async with linked(peer.url) as (one, homes):
         await asyncio.wait_for(one.tried.wait(), 5)
-        assert one.state is LinkState.REFUSED
+        assert one.state is LinkState.RESTRICTED
         assert homes.told.empty()
     assert "administrator" in caplog.text
 

@@ -17,6 +17,7 @@ from wyoming_superwhisper.home_assistant.errors import (
     ConnectionEnded,
     HomeAssistantError,
     RequestFailed,
+    RightsMissing,
     TokenRefused,
     Unreachable,
 )
@@ -126,6 +127,8 @@ class Client:
     def _answer(self, status: int, body: bytes) -> Any:
         if status == 401:
             raise TokenRefused(f"Home Assistant at {self.url} does not accept the token.")
+        if status == 403:
+            raise self._banned()
         if status not in (200, 201):
             raise RequestFailed(f"Home Assistant answered with status {status}: {_excerpt(body)}", str(status))
         return _parse(body)
@@ -138,12 +141,20 @@ class Client:
             return self._unreachable(error)
         return ConnectionEnded(f"Home Assistant at {self.url} did not answer: {_reason(error)}.")
 
-    def _unreachable(self, error: Exception) -> Unreachable:
+    def _banned(self) -> TokenRefused:
+        return TokenRefused(
+            f"Home Assistant at {self.url} has banned this machine after wrong tokens: see ip_bans.yaml in its "
+            "configuration folder."
+        )
+
+    def _unreachable(self, error: Exception) -> HomeAssistantError:
         if isinstance(error, Unreachable):
             return error
         import aiohttp
 
         if isinstance(error, aiohttp.WSServerHandshakeError):
+            if error.status == 403:
+                return self._banned()
             return Unreachable(f"{self.url} does not answer as Home Assistant does (status {error.status}).")
         return Unreachable(f"Home Assistant can't be reached at {self.url}: {_reason(error)}.")
 
@@ -164,7 +175,7 @@ class Connection:
         """and this is called."""
 
     async def command(self, kind: str, **fields: Any) -> Any:
-        """The result of a command. Raises `RequestFailed`, `TokenRefused` (not its business), `ConnectionEnded`."""
+        """The result of a command. Raises `RequestFailed`, `RightsMissing`, `ConnectionEnded`."""
         return await self._call(self._take_id(), kind, fields)
 
     async def subscribe(self, listener: OnEvent, kind: str, **fields: Any) -> None:
@@ -245,7 +256,7 @@ class Connection:
 def _failure(error: Any) -> HomeAssistantError:
     fields = error if isinstance(error, dict) else {}
     if fields.get("code") == "unauthorized":
-        return TokenRefused("The token must be one of an administrator: others are not told what is exposed.")
+        return RightsMissing("The token must be one of an administrator: others are not told what is exposed.")
     return RequestFailed(f"Home Assistant refused: {_excerpt(fields.get('message'))}.", str(fields.get("code") or ""))
 
 

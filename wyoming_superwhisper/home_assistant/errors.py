@@ -18,7 +18,11 @@ class ConnectionEnded(HomeAssistantError):
 
 
 class TokenRefused(HomeAssistantError):
-    """Home Assistant does not accept the token, or not for this."""
+    """Home Assistant does not accept the token, or nothing at all from this machine any more."""
+
+
+class RightsMissing(HomeAssistantError):
+    """Home Assistant accepts the token, but not for this."""
 
 
 class RequestFailed(HomeAssistantError):

@@ -26,7 +26,7 @@ from wyoming_superwhisper.doctor import Finding, State
 from wyoming_superwhisper.errors import SettingsError, SuperwhisperError
 from wyoming_superwhisper.home import domain_of, fold
 from wyoming_superwhisper.home_assistant.client import Client, Connection
-from wyoming_superwhisper.home_assistant.errors import HomeAssistantError, RequestFailed, TokenRefused
+from wyoming_superwhisper.home_assistant.errors import HomeAssistantError, RequestFailed, RightsMissing, TokenRefused
 from wyoming_superwhisper.home_assistant.names import clean, home_from
 from wyoming_superwhisper.home_assistant.registries import MOST_DEVICES, Registries, RegistryReader
 from wyoming_superwhisper.home_assistant.states import States
@@ -399,14 +399,14 @@ def addresses_of(host: str) -> list[str]:
 async def _registries(connection: Connection, states: States) -> Registries | None:
     try:
         return await RegistryReader(connection, states).read()
-    except TokenRefused:
+    except RightsMissing:
         return None
 
 
 async def _list(connection: Connection, command: str, **fields: Any) -> Sequence[Mapping[str, Any]]:
     try:
         found = await connection.command(command, **fields)
-    except (RequestFailed, TokenRefused):
+    except (RequestFailed, RightsMissing):
         return ()
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else ()
 

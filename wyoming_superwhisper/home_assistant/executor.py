@@ -24,7 +24,7 @@ from wyoming_superwhisper.home_assistant.errors import (
     TokenRefused,
     Unreachable,
 )
-from wyoming_superwhisper.home_assistant.link import Link
+from wyoming_superwhisper.home_assistant.link import Link, LinkState
 from wyoming_superwhisper.home_assistant.names import clean
 from wyoming_superwhisper.home_assistant.registries import ASSISTANT
 from wyoming_superwhisper.home_assistant.targets import PLACES, Targets
@@ -93,6 +93,8 @@ class HomeAssistantExecutor:
         return Executed(phrases.say(key, language), False)
 
     async def _handle(self, call: IntentCall, language: str) -> _Outcome:
+        if self._link.state is LinkState.REFUSED:
+            raise TokenRefused("Home Assistant does not accept the token.")
         if not (self._plain or self._is_old()):
             body = {"name": call.name, "data": dict(call.slots), "language": language, "assistant": ASSISTANT}
             try:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from wyoming_superwhisper.config.settings import HomeSettings
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client, Connection
-from wyoming_superwhisper.home_assistant.errors import ConnectionEnded, HomeAssistantError, TokenRefused
+from wyoming_superwhisper.home_assistant.errors import ConnectionEnded, HomeAssistantError, RightsMissing, TokenRefused
 from wyoming_superwhisper.home_assistant.names import home_from
 from wyoming_superwhisper.home_assistant.registries import (
     MOST_DEVICES,
@@ -33,7 +33,7 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 5.0
 """Pauses between attempts double from the first to the longest: a restart takes Home Assistant a minute at most."""
 REFUSED_PAUSE_S = 300.0
-"""Pause after a refused token: who keeps trying a wrong one may be banned."""
+"""Pause after a refused token, or one without rights: only a person can change that."""
 JITTER = 0.25
 QUIET_S = 0.3
 """What changed is read once nothing has changed for this long,"""
@@ -64,7 +64,9 @@ class LinkState(enum.Enum):
     LOST = "lost"
     """Not reachable; the names are the last ones, or the settings'."""
     REFUSED = "refused"
-    """Home Assistant does not accept the token, or does not let it read what is exposed."""
+    """Home Assistant does not accept the token. Nothing must be asked with it: who keeps trying is banned."""
+    RESTRICTED = "restricted"
+    """Home Assistant accepts the token, but does not tell its owner what is exposed."""
 
 
 class Link:
@@ -107,6 +109,8 @@ class Link:
                     await self._follow(connection)
             except TokenRefused as error:
                 self._become(LinkState.REFUSED, str(error))
+            except RightsMissing as error:
+                self._become(LinkState.RESTRICTED, str(error))
             except HomeAssistantError as error:
                 self._become(LinkState.LOST, str(error))
             except Exception:  # a fault of ours in reading somebody else's data must not end the link
@@ -115,7 +119,7 @@ class Link:
             await asyncio.sleep(self._next_pause_s())
 
     def _next_pause_s(self) -> float:
-        if self.state is LinkState.REFUSED:
+        if self.state in (LinkState.REFUSED, LinkState.RESTRICTED):
             pause_s = REFUSED_PAUSE_S
         else:
             pause_s, self._pause_s = self._pause_s, min(2 * self._pause_s, LONGEST_PAUSE_S)

@@ -64,7 +64,7 @@ class RegistryReader:
         self._asked: frozenset[str] = frozenset()
 
     async def read(self) -> Registries:
-        """Everything as it is now. Raises `TokenRefused` (one without rights), `RequestFailed`, `ConnectionEnded`."""
+        """Everything as it is now. Raises `RightsMissing`, `RequestFailed`, `ConnectionEnded`."""
         command = self._connection.command
         entities, devices, areas, floors, listed, new = await asyncio.gather(
             command("config/entity_registry/list"),
