@@ -117,9 +117,9 @@ class FakeEngine:
         return True
 
     def _no_memory(self, call: Call, memory: dict[str, Any]) -> bool:
-        """Finds no memory unless it is alone and frugal (`always`: not even then)."""
+        """Finds no memory unless it is asked for `little`."""
         time.sleep(0.05)  # so that what was asked with it is here too
-        if call.data.get("always") or not call.frugal:
+        if not call.data.get("little"):
             raise MemoryError
         call.done({"alone": len(self._calls) == 1})
         return True

@@ -207,6 +207,10 @@ class MemoryWatch:
         return asyncio.get_running_loop().time()
 
 
+class CardGone(EngineUnavailable):
+    """The card that was chosen at the start is not there any more."""
+
+
 class Budget:
     """The video memory that the models may take: checked before each load, so that the sentence names the numbers."""
 
@@ -229,14 +233,14 @@ class Budget:
         self._survey = survey
 
     def check(self, engine: str) -> None:
-        """Raises `EngineUnavailable` where the card is gone or too full for this engine."""
+        """Raises `CardGone`, and `EngineUnavailable` where the card is too full for this engine."""
         if engine not in self._needs_mb:
             return
         found = self._survey()
         card = next((card for card in found.cards if card.uuid == self._card.uuid), None)
         if card is None:
             why = found.problem or "the driver does not show it"
-            raise EngineUnavailable(f"the graphics card {self._card.name} ({self._card.uuid}) is gone: {why}")
+            raise CardGone(f"the graphics card {self._card.name} ({self._card.uuid}) is gone: {why}")
         need = self._needs_mb[engine]
         taken = {name: mb // _MB for name, mb in self._usage().gpu_memory_bytes.items() if name != engine}
         coming = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -15,17 +16,25 @@ from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.process import JobRecord, WorkerProcess, WorkerState
 from wyoming_superwhisper.http_listener import Answer, HttpListener
 from wyoming_superwhisper.life import Life
-from wyoming_superwhisper.memory import Budget, MemoryWatch
+from wyoming_superwhisper.memory import Budget, CardGone, MemoryWatch
 from wyoming_superwhisper.observer import NOBODY, Observer, Usage
 
 if TYPE_CHECKING:
     from wyoming_superwhisper.metrics import Metrics
 
+logger = logging.getLogger(__name__)
+
 
 class Operations:
     """The state and the figures of one server."""
 
-    def __init__(self, settings: Settings, card: gpu.GpuChoice, needs_mb: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        card: gpu.GpuChoice,
+        needs_mb: Mapping[str, int],
+        survey: Callable[[], gpu.Survey] = gpu.survey,
+    ) -> None:
         """`needs_mb`: video memory that each engine on the card is expected to take."""
         self.settings = settings
         """Those that hold now."""
@@ -34,6 +43,7 @@ class Operations:
         self.workers: Mapping[str, WorkerProcess] = {}
         self.page: HttpListener | None = None
         self._card = card
+        self._needs_mb = needs_mb
         self._watch: MemoryWatch | None = None
         self._budget = Budget(
             card,
@@ -41,6 +51,7 @@ class Operations:
             limit_mb=lambda: self.settings.gpu.memory_limit_mb,
             usage=self.usage,
             loading=self._is_loading,
+            survey=survey,
         )
         if settings.metrics.listen != "off":
             # Nothing of it is needed, nor imported, where nobody reads the figures.
@@ -77,8 +88,27 @@ class Operations:
         )
 
     def before_load(self, worker: WorkerProcess) -> None:
-        """Raises `EngineUnavailable` where its model has no place on the card."""
-        self._budget.check(worker.name)
+        """Raises `EngineUnavailable` where its model has no place on the card.
+
+        Where the card is gone and the settings name none (`gpu.device: auto`), it is loaded on the CPU.
+        """
+        try:
+            self._budget.check(worker.name)
+        except CardGone as error:
+            if self.settings.gpu.device.strip().lower() not in ("", "auto"):
+                raise
+            if worker.configuration.get("device") == "cuda":
+                logger.warning("%s runs on the CPU: %s", worker.name, error)
+            self._put(worker, "cpu", "")
+        else:
+            if worker.name in self._needs_mb:
+                self._put(worker, "cuda", self._card.uuid)
+
+    def _put(self, worker: WorkerProcess, device: str, uuid: str) -> None:
+        """Have a worker's next process use this device."""
+        if worker.configuration.get("device") != device:
+            worker.configuration = {**worker.configuration, "device": device, "gpu_uuid": uuid}
+            worker.environment = {**worker.environment, "CUDA_VISIBLE_DEVICES": uuid}
 
     def _is_loading(self, name: str) -> bool:
         worker = self.workers.get(name)

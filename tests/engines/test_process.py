@@ -600,14 +600,14 @@ async def test_a_worker_at_work_is_not_unloaded() -> None:
         assert (worker.state, worker.generation) == (WorkerState.READY, 1)
 
 
-async def test_a_call_that_finds_no_memory_is_tried_once_more_alone() -> None:
+async def test_a_call_that_finds_no_memory_is_tried_once_more_alone_and_smaller() -> None:
     records: list[JobRecord] = []
     async with running({"capacity": 3}, on_job=records.append) as worker:
-        calls = [asyncio.create_task(worker.call("no memory", {"n": n})) for n in range(3)]
-        for reply in await asyncio.gather(*calls):
-            assert reply.data == {"alone": True}
+        jobs = [worker.submit("no memory", {"n": n}, smaller={"little": True}) for n in range(3)]
+        for job in jobs:
+            assert (await job.result()).data == {"alone": True}
         with pytest.raises(OutOfMemory, match="ran out of memory"):
-            await worker.call("no memory", {"always": True})
+            await worker.call("no memory")
         assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
         assert worker.generation == 1
         assert [record.code for record in records] == ["", "", "", "out-of-memory", ""]

@@ -69,7 +69,7 @@ async def test_each_interface_says_what_its_worker_needs_and_reads_what_it_answe
     async with running("FakeModels") as worker:
         recognizer = RemoteRecognizer(worker)
         request = TranscribeRequest(bytes(100), "fr", ("Salon",), ("plafonnier",))
-        heard = Transcription("100 bytes", "fr", 0.1, -0.2, 1.5, (1, 2))
+        heard = Transcription("100 bytes", "fr", 0.1, -0.2, compression_ratio=1.5, tokens=(1, 2))
         assert await recognizer.transcribe(request) == heard
         assert (recognizer.languages, RemoteRecognizer(worker, ("en",)).languages) == (["fr"], ("en",))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from wyoming.asr import Transcript
 from wyoming.event import Event
@@ -127,6 +129,34 @@ async def test_an_engine_that_stands_still_holds_up_nobody_else(breakable: Break
         assert await one.transcribe(said("Bonjour."), "fr")
 
 
+async def test_a_server_that_stood_still_goes_on_and_one_that_was_killed_begins_again_on_its_port(
+    breakable: Breakable, tmp_path: Path
+) -> None:
+    process = breakable.server.process
+    async with client(breakable.server) as one:
+        await one.send(Event("transcribe", {"language": "fr"}))
+        process.send_signal(signal.SIGSTOP)
+        await one.send(*audio_events(said("Bonjour."), 22_050))
+        await asyncio.sleep(2.0)
+        process.send_signal(signal.SIGCONT)
+        assert (await one.until("transcript"))[-1].data["text"]
+    killed = start_server(tmp_path / "log.txt", *NOTHING_LOADED)
+    workers = list(killed.workers().values())
+    async with client(killed) as one:
+        await one.send(Event("describe"))
+        await one.until("info")
+        killed.process.kill()
+        killed.process.wait()
+    psutil.wait_procs(workers, timeout=3)
+    assert not any(worker.is_running() for worker in workers)
+    again = start_server(tmp_path / "again.txt", *NOTHING_LOADED, port=killed.port)
+    assert again.stop() == 0
+
+
+NOTHING_LOADED = ("--set", "llm.model=off", "--set", "server.services=[intent]")
+
+
+@pytest.mark.long
 async def test_idle_models_leave_the_memory_and_come_back(tmp_path: Path) -> None:
     page = f"127.0.0.1:{free_port()}"
     server = start_server(tmp_path / "log.txt", "--metrics", page, "--set", "gpu.idle_unload_s=1")

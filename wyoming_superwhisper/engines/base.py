@@ -37,8 +37,6 @@ class Call(Protocol):
     data: Mapping[str, Any]
     payload: bytes
     priority: Priority
-    frugal: bool
-    """It found no memory before, and is alone now: an engine may save what it can."""
 
     @property
     def cancelled(self) -> bool:

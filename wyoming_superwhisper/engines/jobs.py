@@ -47,8 +47,12 @@ class Job:
         *,
         credit: int,
         generation: int | None = None,
+        smaller: Mapping[str, Any] | None = None,
     ) -> None:
-        """`credit`: parts that the worker may send before any is taken. `generation`: the only one it may run in."""
+        """`credit`: parts that the worker may send before any is taken. `generation`: the only one it may run in.
+
+        `smaller`: what to ask instead where there was no memory for `data`.
+        """
         self.method = method
         self.data = data
         self.payload = payload
@@ -58,8 +62,9 @@ class Job:
         self.generation = generation
         self.turn = logs.turn.get()
         """Id of the turn that asks."""
+        self.smaller = smaller
         self.frugal = False
-        """It found no memory: the second time it is alone in the worker and spares what it can."""
+        """It found no memory: the second time it is alone in the worker, and smaller where it can be."""
         self.instance: object = None
         """The process that has it or had it last; known to `process` alone."""
         self.ran_in: int | None = None

@@ -9,7 +9,7 @@ guesses and surviving a crash need nothing from the worker.
   `reload_s` at most, then they and all that follow get `EngineUnavailable` until it is loaded.
 - A worker that can't load gives `EngineUnavailable` with its reason at once, and is tried again, ever more rarely.
 - A call that gives no sign of life for `job_s` costs the worker: `Timeout` for it, `EngineLost` for its neighbours.
-- A call that finds no memory is tried once more, alone in the worker and told to be frugal; then it fails.
+- A call that finds no memory is tried once more, alone in the worker and smaller where it can be; then it fails.
 - A process can be replaced by a fresh one with nobody noticing (`recycle`), and unloaded until it is asked (`unload`).
 """
 
@@ -289,9 +289,12 @@ class WorkerProcess:
         data: Mapping[str, Any] | None = None,
         payload: bytes = b"",
         priority: Priority = Priority.FINAL,
+        *,
+        smaller: Mapping[str, Any] | None = None,
     ) -> PartStream:
         """Ask the engine for an answer in parts. Raises as `call`, here or while it is read."""
-        return PartStream(self, self.submit(method, data, payload, priority, credit=self.limits.parts))
+        credit = self.limits.parts
+        return PartStream(self, self.submit(method, data, payload, priority, credit=credit, smaller=smaller))
 
     def submit(
         self,
@@ -303,13 +306,15 @@ class WorkerProcess:
         credit: int = NO_CREDIT_LIMIT,
         generation: int | None = None,
         unbounded: bool = False,
+        smaller: Mapping[str, Any] | None = None,
     ) -> Job:
         """Queue a call. Whoever submits a job awaits its result and then releases it, or lets it run to its end.
 
-        `unbounded`: take it however many wait (clearing up). Raises `Busy`, `EngineUnavailable`, `Stopping`.
+        `unbounded`: take it however many wait (clearing up). `smaller`: what to ask the second time where there was
+        no memory for `data`. Raises `Busy`, `EngineUnavailable`, `Stopping`.
         """
         self._check_available()
-        job = Job(method, data or {}, payload, priority, credit=credit, generation=generation)
+        job = Job(method, data or {}, payload, priority, credit=credit, generation=generation, smaller=smaller)
         job.submitted_at = self._now()
         self._queue.put(job, unbounded=unbounded)
         self._pump()
@@ -386,10 +391,10 @@ class WorkerProcess:
     def _run(self, job: Job, instance: Instance) -> None:
         self._last_id += 1
         job.id = self._last_id
-        call = {"id": job.id, "method": job.method, "priority": int(job.priority), "data": dict(job.data)}
+        data = job.smaller if job.frugal and job.smaller is not None else job.data
+        call = {"id": job.id, "method": job.method, "priority": int(job.priority), "data": dict(data)}
         try:
-            about = {"credit": job.credit, "turn": job.turn, "frugal": job.frugal}
-            instance.send("call", {**call, **about}, job.payload)
+            instance.send("call", {**call, "credit": job.credit, "turn": job.turn}, job.payload)
         except (TypeError, ValueError) as error:
             logger.error("%s: %s can't be asked, its data is not JSON: %s", self.name, job.method, error)
             self._end(job, errors.Internal("The server asked its engine for something that makes no sense."))

@@ -159,7 +159,8 @@ class RemoteLanguageModel:
 
     async def answer(self, request: AnswerRequest, priority: Priority = Priority.FINAL) -> AsyncIterator[AnswerPart]:
         data = dataclasses.asdict(request)
-        stream = self._worker.stream("answer", data, priority=priority)
+        smaller = {**data, "history": ()}  # where there is no memory for all that was said before
+        stream = self._worker.stream("answer", data, priority=priority, smaller=smaller)
         async with stream as parts:
             with self._guesses.known(request, stream.job):
                 async for part in parts:

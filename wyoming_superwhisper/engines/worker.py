@@ -4,8 +4,8 @@
 
 The frames are Wyoming events (`wire`), so nothing here needs pickle:
 
-- front → worker: `configure` {engine, log, nice}, `call` {id, method, priority, data, credit, turn, frugal} with
-  payload, `cancel` {id}, `credit` {id, n}, `promote` {id} (a guess has become a final), `log` {level, format};
+- front → worker: `configure` {engine, log, nice}, `call` {id, method, priority, data, credit, turn} with payload,
+  `cancel` {id}, `credit` {id, n}, `promote` {id} (a guess has become a final), `log` {level, format};
 - worker → front: `hello` {capacity, capabilities, pid, memory_bytes}, `load-failed` {code, text}, `part` {id, data}
   with payload, `done` {id, data} with payload, `fail` {id, code, text}, `leaving` {text} (it ends now, and why).
 
@@ -92,7 +92,6 @@ class WorkerCall:
         self.payload = event.payload or b""
         self.priority = Priority(fields.get("priority", Priority.FINAL))
         self.turn: str = fields.get("turn", "")
-        self.frugal: bool = fields.get("frugal", False)
         self.cancelled_before_step = False
         """Whether the engine's last step began after the cancel: then it can't be working on this any more."""
         self._pipe = pipe
