@@ -46,6 +46,10 @@ MAY_IMPORT = {
         "replies",
     },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant", "phrases", "timers"},
+    "satellites": {
+        "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
+        "wire",
+    },
     "satellite": {"satellite", "config", "discovery", "audio", "wire", "client", "access"},
 }  # fmt: skip
 

@@ -182,6 +182,8 @@ async def _start(
             await link.link.tried.wait()
     if settings.server.zeroconf and server.address.scheme == "tcp":
         await stack.enter_async_context(_advertisement(settings, server))
+    if settings.satellites:
+        await stack.enter_async_context(_background(_drive_satellites(settings, server, services), "satellites"))
     await stack.enter_async_context(_background(asyncio.to_thread(_import_the_rest), "imports"))
     return parts
 
@@ -241,15 +243,7 @@ class _Plan:
     voices: tuple[VoiceInfo, ...]
 
 
-def _check_promises(settings: Settings) -> None:
-    """Say which settings have no effect in this version."""
-    idle = {"satellites": settings.satellites}
-    for key in (key for key, wanted in idle.items() if wanted):
-        logger.warning("%s has no effect in this version", key)
-
-
 def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
-    _check_promises(settings)
     card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
     for line in (card.reason, *card.notes):
         logger.info("%s", line)
@@ -473,6 +467,12 @@ def _advertisement(settings: Settings, server: Server) -> Advertisement:
 
     name = discovery.service_name("server", settings.server.name, server.port, DEFAULT_PORT)
     return discovery.Advertisement("server", name, server.port, server.address.host)
+
+
+async def _drive_satellites(settings: Settings, server: Server, services: Services) -> None:
+    from wyoming_superwhisper.satellites.fleet import Fleet  # with zeroconf: only after listening
+
+    await Fleet(settings.satellites, server.serve_inside, services.timer_news).run()
 
 
 def _import_the_rest() -> None:

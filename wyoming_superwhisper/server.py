@@ -163,6 +163,24 @@ class Server:
         """Clients that are connected."""
         return len(self._clients)
 
+    async def serve_inside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
+        """Serve a client within this process, until it leaves or this is cancelled."""
+        connection = Connection(
+            EventReader(reader, self._wire_limits),
+            EventWriter(writer),
+            self._services,
+            name,
+            observer=self._observer,
+        )
+        client = _Client("", name)
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients[client] = task
+        try:
+            await self._run(client, connection)
+        finally:
+            del self._clients[client]
+
     # --- accepting
 
     def _accepted(self, accepted: socket.socket, name: Any) -> bool:

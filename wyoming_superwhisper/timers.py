@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -85,6 +86,8 @@ class Timers:
         self._given_loop = loop
         self._timers: dict[str, Timer] = {}
         self._numbers = itertools.count(1)
+        self._run_id = secrets.token_hex(3)
+        """In every id: a satellite remembers its timers, also those of a server that was restarted since."""
 
     def start(self, satellite: str, slots: Mapping[str, Any], language: str = "", area: str = "") -> Timer:
         """Start a timer from the slots of HassStartTimer. Raises `TooManyTimers`, `ValueError` for no time at all."""
@@ -96,7 +99,14 @@ class Timers:
             raise TooManyTimers(satellite)
         name = str(slots.get("name") or "").strip()
         timer = Timer(
-            f"timer-{next(self._numbers)}", satellite, area, name, language, int(hours), int(minutes), int(seconds)
+            f"timer-{self._run_id}-{next(self._numbers)}",
+            satellite,
+            area,
+            name,
+            language,
+            int(hours),
+            int(minutes),
+            int(seconds),
         )
         self._timers[timer.id] = timer
         self._run(timer, total)

@@ -56,6 +56,7 @@ def still_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
     """A server whose voice speaks the same text the same way each time."""
     log = tmp_path_factory.mktemp("still") / "log.txt"
     running = start_server(log, "--set", "tts.noise_scale=0", "--set", "tts.noise_w=0")
+    asyncio.run(client.wait_ready(running.uri))
     yield running
     running.stop()
 

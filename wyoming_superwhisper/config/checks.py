@@ -107,7 +107,9 @@ SERVICES = {
     KEY: Check(f"one or more of {', '.join(SERVICE_NAMES)}", lambda values: values and set(values) <= {*SERVICE_NAMES})
 }
 LISTEN_URI = {KEY: Check("tcp://HOST:PORT, unix://PATH or stdio://", _is_listen_uri)}
-DIAL_URIS = _each(Check("tcp://HOST:PORT, tls://HOST:PORT or unix://PATH", _is_dial_uri))
+SATELLITES = _each(
+    Check("tcp://HOST:PORT, unix://PATH or discover", lambda value: value == "discover" or _is_dial_uri(value))
+)
 DIAL_URI_OR_AUTO_OR_NOTHING = {
     KEY: Check(
         "tcp://HOST:PORT, tls://HOST:PORT, unix://PATH, auto or nothing",

@@ -306,8 +306,8 @@ class Settings:
     wake: WakeSettings = field(default_factory=WakeSettings)
     gpu: GpuSettings = field(default_factory=GpuSettings)
     models: ModelSettings = field(default_factory=ModelSettings)
-    satellites: tuple[str, ...] = field(default=(), metadata=checks.DIAL_URIS)
-    """Satellites to connect to, as tcp://HOST:PORT."""
+    satellites: tuple[str, ...] = field(default=(), metadata=checks.SATELLITES)
+    """Satellites that this server drives, as tcp://HOST:10700, or discover: those of ours on the network."""
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     record: RecordSettings = field(default_factory=RecordSettings)
     log: LogSettings = field(default_factory=LogSettings)

@@ -30,6 +30,10 @@ from wyoming_superwhisper.satellite.voice_activity import SpeechGate, Utterance
 logger = logging.getLogger(__name__)
 
 
+DUPLICATE = "duplicate_wake_up_detected"
+"""Error code of Home Assistant, and of our server: another satellite has heard the same wake word and answers."""
+
+
 class TurnState(enum.Enum):
     """How far a turn is."""
 
@@ -236,6 +240,9 @@ class Turn:
             event = await self._events.receive(self._patience_s())
             if Error.is_type(event.type):
                 self.result.link_is_clean = True
+                if event.data.get("code") == DUPLICATE:
+                    logger.info("Another satellite answers.")
+                    return
                 raise client.error_of(event)
             self._end.watch(event)
             handle = _HANDLERS.get(event.type)
