@@ -22,8 +22,18 @@ from tests.server.speech import ESPEAK_RATE, audio_events, said, sound_of
 from tests.server.speech import client as wyoming_client
 from tests.server.test_turn import run
 from wyoming_superwhisper import client, phrases
+from wyoming_superwhisper.config.settings import Device
+from wyoming_superwhisper.home_assistant.client import Client
+from wyoming_superwhisper.home_assistant.link import Link as NameLink
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+
+NAMED_BY_PARTS = [
+    {"id": "light.bleue", "name": None, "device": "Lampe Bleue", "area": "salon"},
+    {"id": "light.rouge", "name": "Anneau", "device": "Lampe Rouge", "area": "salon"},
+    {"id": "light.verte", "name": "Liseré", "device": "Lampe Verte", "area": "salon"},
+]
+"""Entities whose names are made of their own and their device's."""
 
 Agent = Callable[[str], Awaitable[str]]
 
@@ -301,6 +311,34 @@ async def test_of_two_commands_an_older_release_does_the_first_and_says_so(
     else:
         async with moving(home_assistant, "light.plafonnier_cuisine"):
             assert "Je n'ai fait que cela" in await as_agent(text)
+
+
+async def test_home_assistant_takes_an_entity_by_every_name_that_we_learn(home_assistant: HomeAssistantCore) -> None:
+    house = demo_house()
+    parts = [{**one, "attributes": {"has_entity_name": True}} for one in NAMED_BY_PARTS]
+    await home_assistant.refurnish({**house, "devices": [*house["devices"], *parts]})
+    there = Client(home_assistant.url, home_assistant.token)
+    learning = NameLink(there, lambda _: None)
+    task = asyncio.create_task(learning.run())
+    try:
+        async with home_assistant.connect() as link:
+            await link.call("config/entity_registry/update", entity_id="light.verte", area_id="cuisine")
+            async with asyncio.timeout(10):
+                while learning.home.devices.get("light.verte", Device("", "")).area != "cuisine":  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+        names = {device.id: (device.name, *device.aliases) for device in learning.home.settings.devices}
+        assert names["light.rouge"] == ("Lampe Rouge Anneau",)
+        assert names["light.verte"] == (("Liseré",) if home_assistant.is_new else ("Lampe Verte Liseré",))
+        for entity, called in names.items():
+            for name in called:
+                area = learning.home.devices[entity].area
+                slots = {"name": name} | ({"area": area} if area else {})
+                answer = await there.post("/api/intent/handle", {"name": "HassGetState", "data": slots})
+                assert entity in [one["id"] for one in answer["data"].get("success", ())], (name, answer)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await there.close()
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,13 @@ def test_an_entity_whose_state_is_not_there_yet_has_the_name_of_its_record() -> 
     assert called(home_from(registries, States())) == ("Télé Volume",)
 
 
+def test_the_kind_of_a_device_is_that_of_its_state() -> None:
+    known = States()
+    known.apply({"a": {LIGHT: {"s": "on", "a": {"friendly_name": "Volet", "device_class": "shutter"}}}})
+    [device] = home_from(Registries(entities={LIGHT: {}}, exposed=(LIGHT,)), known).devices
+    assert device.device_class == "shutter"
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [
