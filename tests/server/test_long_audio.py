@@ -75,9 +75,9 @@ async def test_parts_of_frames_are_refused_and_the_connection_goes_on(server: Ru
     async with client(server) as one:
         layout = {"rate": 22_050, "width": 2, "channels": 2}
         await one.send(Event("transcribe"), Event("audio-start", layout), Event("audio-chunk", layout, bytes(4_001)))
+        await one.send(Event("audio-stop"))
         error = await one.receive()
         assert (error.type, error.data["code"]) == ("error", "bad-format")
-        await one.send(Event("audio-stop"))
         assert await one.transcribe(said("Bonjour."), "fr")
 
 
