@@ -17,6 +17,7 @@ from wyoming_superwhisper import logs
 from wyoming_superwhisper.observer import Observer
 
 logger = logging.getLogger(__name__)
+_failures = logs.Throttled(logger)
 
 LEFT = "left"
 """Result of a request whose client did not wait for the answer."""
@@ -283,7 +284,11 @@ class Traffic:
         self._observer.request(request.service, result, seconds, request.turn)
         if request.service != "describe":
             after = "" if seconds is None else f" after {seconds * 1000:.0f} ms"
-            logger.info("[%s] %s: %s%s", self._peer, request.service, result, after)
+            line = ("[%s] %s: %s%s", self._peer, request.service, result, after)
+            if seconds is None:  # of requests that fail a client can send any number
+                _failures.log(logging.INFO, f"{request.service} {result}", *line)
+            else:
+                logger.info(*line)
         if request.restarts and result != LEFT:
             self._begin_again(request)
 
