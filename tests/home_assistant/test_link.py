@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 from wyoming.asr import Transcript
+from wyoming.event import Event
+from wyoming.info import Attribution, Info, Satellite
+from wyoming.server import AsyncEventHandler, AsyncServer
 
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer, free_port, start_server
 from tests.home_assistant.core import HomeAssistantCore, changed
 from tests.home_assistant.houses import House, demo_house
 from tests.home_assistant.link import Link
@@ -22,7 +25,7 @@ from tests.server.speech import ESPEAK_RATE, audio_events, said, sound_of
 from tests.server.speech import client as wyoming_client
 from tests.server.test_turn import run
 from wyoming_superwhisper import client, phrases
-from wyoming_superwhisper.config.settings import Device
+from wyoming_superwhisper.config.settings import Device, HomeSettings
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.link import Link as NameLink
 
@@ -339,6 +342,51 @@ async def test_home_assistant_takes_an_entity_by_every_name_that_we_learn(home_a
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await there.close()
+
+
+class OpenSatellite(AsyncEventHandler):
+    """A satellite that says what it is and no more."""
+
+    async def handle_event(self, event: Event) -> bool:
+        if event.type == "describe":
+            made_by = Attribution("tests", "")
+            here = Satellite(
+                name="Pi du salon", attribution=made_by, installed=True, description="", version="1", area="Salon"
+            )
+            await self.write_event(Info(satellite=here).event())
+        elif event.type == "ping":
+            await self.write_event(Event("pong", event.data))
+        return True
+
+
+async def test_the_room_of_a_satellite_of_home_assistant_is_learnt_by_all_that_it_is_called(
+    home_assistant: HomeAssistantCore,
+) -> None:
+    port = free_port()
+    satellite = AsyncServer.from_uri(f"tcp://127.0.0.1:{port}")
+    await satellite.start(OpenSatellite)
+    there = Client(home_assistant.url, home_assistant.token)
+    homes: asyncio.Queue[HomeSettings] = asyncio.Queue()
+    task = asyncio.create_task(NameLink(there, homes.put_nowait).run())
+    try:
+        async with home_assistant.connect() as link:
+            entry = (await add_by_hand(link, "127.0.0.1", port))["result"]["entry_id"]
+            entities = [
+                one for one in await link.call("config/entity_registry/list") if one["config_entry_id"] == entry
+            ]
+            [device] = {one["device_id"] for one in entities}
+            [entity] = [one["entity_id"] for one in entities if one["entity_id"].startswith("assist_satellite.")]
+            async with asyncio.timeout(UNDERSTOOD_S):
+                while not {entity, device, "Pi du salon"} <= (home := await homes.get()).satellites.keys():
+                    pass
+            assert {home.satellites[one] for one in (entity, device, "Pi du salon")} == {"salon"}
+            await remove(link, entry)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await there.close()
+        await satellite.stop()
+    home_assistant.mark()  # it may say that the satellite is gone
 
 
 @pytest.fixture(scope="module")
