@@ -36,15 +36,17 @@ def main() -> None:
         for clients in options.clients:
             _speaking(report, "ours", server.port, spoken, clients, options.n)
         report.heading("Back to back")
-        ours = [_throughput(report, "ours", server.port, spoken, at_once, options.files) for at_once in (1, 16)]
+        ours = [_throughput(report, "ours", server, spoken, at_once, options.files) for at_once in (1, 16)]
     if servers.have_peers():
         with servers.faster_whisper() as server:
             report.heading("wyoming-faster-whisper, same weights")
             for clients in [clients for clients in options.clients if clients <= 16]:
                 _speaking(report, "peer", server.port, spoken, clients, options.n)
             files = max(16, options.files // 3)
-            theirs = [_throughput(report, "peer", server.port, spoken, at_once, files) for at_once in (1, 16)]
-        report.add("throughput/ratio", max(ours) / max(theirs), "best of ours / best of theirs")
+            theirs = [_throughput(report, "peer", server, spoken, at_once, files) for at_once in (1, 16)]
+        best, cheapest = max(rate for rate, _ in ours), min(each for _, each in ours)
+        report.add("throughput/ratio", best / max(rate for rate, _ in theirs), "throughput, ours / theirs (best)")
+        report.add("processor/ratio", min(each for _, each in theirs) / cheapest, "processor time, theirs / ours")
     report.save()
 
 
@@ -71,20 +73,26 @@ def _speaking(report: Report, who: str, port: int, spoken: list[Spoken], clients
     report.add(f"speaking/{who}/{clients}", spread, text)
 
 
-def _throughput(report: Report, who: str, port: int, spoken: list[Spoken], at_once: int, files: int) -> float:
+def _throughput(
+    report: Report, who: str, server: servers.Running, spoken: list[Spoken], at_once: int, files: int
+) -> tuple[float, float]:
+    """Utterances in a second, and processor time for each."""
+
     async def client(waiting: list[Spoken]) -> None:
         while waiting:
-            await transcribe(port, waiting.pop(), real_time=False)
+            await transcribe(server.port, waiting.pop(), real_time=False)
 
     async def all_of_them() -> None:
         waiting = [spoken[at % len(spoken)] for at in range(files)]
         await asyncio.gather(*(client(waiting) for _ in range(at_once)))
 
-    began = time.monotonic()
+    began, before_s = time.monotonic(), server.processor_s()
     asyncio.run(all_of_them())
     rate = files / (time.monotonic() - began)
+    each_ms = 1000 * (server.processor_s() - before_s) / files
     report.add(f"throughput/{who}/{at_once}", rate, f"{at_once} clients", "utterances/s")
-    return rate
+    report.add(f"processor/{who}/{at_once}", each_ms, "  processor time of each", "ms")
+    return rate, each_ms
 
 
 if __name__ == "__main__":

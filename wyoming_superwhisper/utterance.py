@@ -54,15 +54,17 @@ class Utterance:
         """All audio so far, s16le mono 16 kHz."""
         return bytes(self._audio)
 
-    async def feed(self, payload: bytes) -> VoiceState:
+    async def feed(self, payload: bytes, *, more: bool = False) -> VoiceState:
         """Take the next chunk, in the utterance's format.
 
-        Raises `BadFormat` for parts of frames, `TooLong` over the limit; what was over it is not kept.
+        `more`: the next one is here already; then up to a second of them is listened to in one go. Raises `BadFormat`
+        for parts of frames, `TooLong` over the limit; what was over it is not kept.
         """
         step = self._format.bytes_of(LONGEST_PIECE_S)
         for at in range(0, len(payload), step):
             self._keep(await self._converter.feed_aside(payload[at : at + step]))
-            await self._listen()
+            if not more or len(self._audio) - self._listened >= _LARGEST_FEED_BYTES:
+                await self._listen()
             if len(payload) > step:
                 await asyncio.sleep(0)  # a file sent at once must not hold up everybody else
         return self.voice

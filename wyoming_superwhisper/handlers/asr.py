@@ -49,10 +49,10 @@ class AsrHandler:
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
         assert self._listening is not None  # AudioHandler begins before it feeds
         if not self._server_ends:
-            await self._listening.feed(audio)
+            await self._listening.feed(audio, more=self._session.more_waits())
             return
         try:
-            await self._listening.feed(audio)
+            await self._listening.feed(audio, more=self._session.more_waits())
             over = self._listening.over
         except TooLong:  # nobody else would ever end it
             over = True

@@ -187,7 +187,7 @@ class Turn:
         if self._wake is not None and not await self._hear_wake_word(audio):
             return
         if self._listening is not None:
-            await self._follow(await self._listening.feed(audio))
+            await self._follow(await self._listening.feed(audio, more=self._session.more_waits()))
 
     async def audio_stop(self) -> None:
         if self._wake is not None:

@@ -91,11 +91,11 @@ class Listening:
         utterance = Utterance(audio_format, voice, settings.limits.utterance_s, gate=settings.asr.gate)
         return cls(services, utterance, options, follow)
 
-    async def feed(self, audio: bytes) -> VoiceState:
-        """Add whole frames of the utterance's format. Raises `TooLong` past the configured length."""
-        voice = await self._utterance.feed(audio)
+    async def feed(self, audio: bytes, *, more: bool = False) -> VoiceState:
+        """Add whole frames of the utterance's format; `more`: as `Utterance.feed`. Raises `TooLong`."""
+        voice = await self._utterance.feed(audio, more=more)
         self._end_of_turn.hear(self._utterance.samples, _now_s())
-        if self._guesser is not None:
+        if self._guesser is not None and not more:
             # Of a file no pause is guessed at: it ends before the guess would be ready.
             before = self._guesser.heard
             await self._guesser.hear(self._utterance, pausing=self._end_of_turn.pausing(voice))
