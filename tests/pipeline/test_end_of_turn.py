@@ -63,6 +63,18 @@ def test_the_pace_may_vary_a_little_and_chunks_may_be_large(chunk_s: float) -> N
         assert ended == pytest.approx(0.3, abs=2.1 * chunk_s + 0.03)
 
 
+def test_audio_that_is_held_up_ends_when_it_would_have_ended() -> None:
+    turn = EndOfTurn(None, no_speech_s=8.0, longest_s=30.0, began_s=100.0)
+    for chunk in range(1, 400):
+        samples, at_s = chunk * 160, chunk / 100
+        if 1.4 < at_s < 1.7:
+            at_s = 1.7  # the end of speech and half of the pause come together
+        turn.hear(samples, 100.0 + at_s)
+        if turn.over(voice(samples, 1.5), complete=True):
+            break
+    assert samples / SAMPLE_RATE - 1.5 == pytest.approx(0.3, abs=0.05)
+
+
 def test_what_a_satellite_kept_from_before_may_come_at_once() -> None:
     assert end_of(3.5, 4, head_start_s=2.0, complete=True) == pytest.approx(0.3, abs=0.05)
 

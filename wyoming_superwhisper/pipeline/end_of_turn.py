@@ -94,12 +94,15 @@ class EndOfTurn:
         self._began_s = began_s
         self._now_s = began_s
         self._samples = 0
-        self._arrivals: deque[tuple[int, float]] = deque(maxlen=_KEPT_ARRIVALS)
+        self._arrivals: deque[_Arrival] = deque(maxlen=_KEPT_ARRIVALS)
 
     def hear(self, samples: int, now_s: float) -> None:
         """The utterance has so many samples by now."""
         self._samples, self._now_s = samples, now_s
-        self._arrivals.append((samples, now_s))
+        spoken_s = now_s - samples / SAMPLE_RATE
+        if self._arrivals:
+            spoken_s = min(spoken_s, self._arrivals[-1].earliest_s)
+        self._arrivals.append(_Arrival(samples, now_s, spoken_s))
 
     def pausing(self, voice: VoiceState) -> bool:
         """Whether somebody has spoken and is silent now: it is worth guessing."""
@@ -132,11 +135,27 @@ class EndOfTurn:
         """Whether there has been so much audio since a sample, and it took as long to come."""
         if self._samples - since < wait_s * SAMPLE_RATE:
             return False
-        first_samples, first_s = self._samples, self._now_s
-        for samples, at_s in reversed(self._arrivals):
-            if samples < since:
+        first, earliest_s = _Arrival(self._samples, self._now_s, self._now_s), None
+        for arrival in reversed(self._arrivals):
+            if arrival.samples < since:
+                earliest_s = arrival.earliest_s
                 break
-            first_samples, first_s = samples, at_s
-        chunk_s = min((first_samples - since) / SAMPLE_RATE, LONGEST_CHUNK_S)  # came before the chunk was full
-        lasts_s = (self._samples - since) / SAMPLE_RATE - chunk_s
-        return self._now_s - first_s >= REAL_PACE * lasts_s - PACE_SLACK_S
+            first = arrival
+        lasts_s = (self._samples - since) / SAMPLE_RATE
+        chunk_s = min((first.samples - since) / SAMPLE_RATE, LONGEST_CHUNK_S)  # came before the chunk was full
+        slack_s = (1 - REAL_PACE) * lasts_s + PACE_SLACK_S
+        if self._now_s - first.at_s >= lasts_s - chunk_s - slack_s:
+            return True
+        # What was held up on its way comes late and then all at once, but never before it was spoken.
+        return earliest_s is not None and self._now_s - self._samples / SAMPLE_RATE >= earliest_s - slack_s
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """A chunk has come."""
+
+    samples: int
+    """Up to here."""
+    at_s: float
+    earliest_s: float
+    """When the first sample was spoken at the latest, by this chunk and all before it."""
