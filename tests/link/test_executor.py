@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -97,10 +98,16 @@ async def test_the_handlers_own_speech_comes_first(peer: Peer, linked: Linked) -
     assert (await linked.do("HassTurnOn", "Allumé")).text == "C'est fait ."
 
 
-async def test_an_error_is_never_a_success_and_its_text_is_not_spoken(peer: Peer, linked: Linked) -> None:
+async def test_an_error_is_never_a_success_and_its_text_is_neither_spoken_nor_logged(
+    peer: Peer, linked: Linked, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     peer.intent = lambda _: web.json_response({"response_type": "error", "speech": {"plain": {"speech": "<Match>"}}})
     said = await linked.do("HassTurnOn", "Allumé", name="Lampe")
     assert said == Executed("Home Assistant n'a pas pu le faire pour Lampe.", False)
+    assert "did not do HassTurnOn" in caplog.text
+    assert "<Match>" not in caplog.text
+    assert "Lampe" not in caplog.text
 
 
 async def test_what_worked_for_some_only_is_said_so(peer: Peer, linked: Linked) -> None:

@@ -69,6 +69,8 @@ class HomeAssistantExecutor:
         except HomeAssistantError as error:
             return self._failed(error, "ha_failed", language)
         if not outcome.done:
+            # Its reason would quote what was said, which is nobody's business but the speaker's.
+            logger.warning("Home Assistant did not do %s", call.name)
             target = self._called(
                 str(call.slots.get("name") or call.slots.get("area") or call.slots.get("floor") or "")
             )
@@ -153,7 +155,6 @@ def _outcome(answer: Any, *, plain: bool) -> _Outcome:
     entities = tuple(one["id"] for one in succeeded if one.get("type") == "entity" and isinstance(one.get("id"), str))
     refused = answer.get("response_type") == "error" or (plain and speech and not succeeded)
     if refused or (failed and not succeeded):
-        logger.warning("Home Assistant did not do it: %s", speech[:200] or "no reason given")
         return _Outcome(False)
     return _Outcome(True, speech, entities, tuple(clean(one.get("name")) for one in failed))
 
