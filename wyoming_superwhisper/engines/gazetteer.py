@@ -30,6 +30,13 @@ _DEFINITION = re.compile(r"\s*what(?:'s| is| are) an? ", re.IGNORECASE)
 
 MOST_IN_WORDS = 1_000
 
+_FILLERS = frozenset({
+    "a", "again", "an", "ahead", "back", "bit", "can", "could", "for", "go", "hello", "hey", "hi", "i", "just",
+    "kindly", "like", "little", "lot", "maybe", "me", "mind", "more", "now", "ok", "okay", "please", "right", "so",
+    "some", "thank", "thanks", "that", "then", "to", "too", "want", "will", "would", "you",
+})  # fmt: skip
+"""Words that change nothing where they are left out."""
+
 _NAMED = ("name", "area", "floor")
 """Slots whose values are ids of the home."""
 
@@ -93,7 +100,7 @@ class Gazetteer:
         )
         if not result.accepted or _DEFINITION.match(text):
             return []
-        if any(frame.response_key is None or _overlooks(frame) for frame in result.frames):
+        if any(frame.response_key is None or _overlooks(frame, result.tokens) for frame in result.frames):
             return []
         return [self._found(frame) for frame in result.frames]
 
@@ -178,13 +185,13 @@ def _vocabulary() -> Any:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _overlooks(frame: Any) -> bool:
+def _overlooks(frame: Any, tokens: Sequence[Any]) -> bool:
     """Whether a word that it left out may have been the very thing that was meant.
 
     "Turn on the conservatory lights" in the kitchen isn't about the kitchen, and "what is the price of bread" isn't
     about the time.
     """
-    if not frame.unexplained_tokens:
+    if all(tokens[index].text in _FILLERS for index in frame.unexplained_tokens):
         return False
     area = frame.slot_options.get("area")
     return (area is not None and area.source == "context_area") or frame.action_span.source == "fuzzy_action"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.home_assistant.agreement.comparison import Comparison, agreement, home_of
+from tests.home_assistant.agreement.comparison import Compared, Comparison, agreement, home_of
 from tests.home_assistant.agreement.core import Core, running_core
 from tests.home_assistant.agreement.sampling import TemplateSampler
 from wyoming_superwhisper.engines.hassil import HassilIntents
@@ -20,9 +20,18 @@ FOLDER = Path(__file__).parent
 LANGUAGES = ("fr", "en")
 ENOUGH = 0.98
 
-BETTER = ("minuteur", "minuterie", "Mets en pause.", "Qui est le maire", "Who is the mayor", "Send the vacuum home")
-"""Where we understand on purpose what Home Assistant's agent gets wrong: French timers and a pause that it takes for
-music to search, people it looks for at "the mayor of London", a vacuum sent home that it starts."""
+SEARCH = "HassMediaSearchAndPlay"
+BETTER = ("Qui est le maire", "Who is the mayor", "Send the vacuum home")
+"""Where its agent looks for people at "the mayor of London", and starts a vacuum that is sent home."""
+
+
+def _better(compared: Compared) -> bool:
+    """Where we understand on purpose what Home Assistant's agent gets wrong.
+
+    Above all in French: "démarre un minuteur", "mets en pause", "mets la lumière" are searches for media there.
+    """
+    search = compared.theirs and compared.theirs[0][0] == SEARCH and compared.ours and compared.ours[0][0] != SEARCH
+    return bool(search) or any(better in compared.text for better in BETTER)
 
 
 @pytest.fixture(params=LANGUAGES)
@@ -52,7 +61,8 @@ def test_sentences_of_every_kind_mean_the_same(core: Core, intents: HassilIntent
     said = [line.partition(" @ ") for line in lines if line and line[0] != "#"]
     assert len(said) >= 250
     compared = [comparison.of(text.strip(), room or None) for text, _, room in said]
-    followed = [each for each in compared if not any(better in each.text for better in BETTER)]
+    followed = [each for each in compared if not _better(each)]
+    assert len(compared) - len(followed) <= 20
     unlike = [str(each) for each in followed if each.verdict in ("differs", "missed")]
     assert agreement(followed) >= ENOUGH, "\n".join(unlike)
 
