@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.conftest import free_port
 from tests.link.scripted_home_assistant import TOKEN, Peer, scripted
@@ -216,3 +218,29 @@ async def test_a_stranger_is_not_given_the_token(peer: Peer, greeting: Any, capl
         await asyncio.wait_for(one.tried.wait(), 5)
         assert one.state is LinkState.LOST
     assert TOKEN not in caplog.text
+
+
+async def test_a_home_assistant_that_hangs_does_not_hold_up_the_end() -> None:
+    hangs = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_json({"type": "auth_required"})
+        await socket.receive()
+        await socket.send_json({"type": "auth_ok", "ha_version": "2026.11.0"})
+        await hangs.wait()
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/api/websocket", hang)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    there = Client(f"http://127.0.0.1:{runner.addresses[0][1]}", TOKEN)
+    async with there.connect():
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 2 * client.CLOSE_S
+    await there.close()
+    hangs.set()
+    await runner.cleanup()

@@ -33,6 +33,8 @@ REQUEST_S = 10.0
 """Time for an answer over HTTP: somebody waits for it in a room."""
 HEARTBEAT_S = 20.0
 """A ping this often; without an answer within half of it the connection counts as lost."""
+CLOSE_S = 1.0
+"""Time for the other side to agree to an end."""
 MESSAGE_BYTES = 16 * 2**20
 """Largest message over the WebSocket: the registry of 20,000 entities."""
 ANSWER_BYTES = 2**20
@@ -62,7 +64,10 @@ class Client:
         try:
             async with asyncio.timeout(CONNECT_S):
                 socket = await session.ws_connect(
-                    f"{self.url}/api/websocket", heartbeat=HEARTBEAT_S, max_msg_size=MESSAGE_BYTES
+                    f"{self.url}/api/websocket",
+                    heartbeat=HEARTBEAT_S,
+                    max_msg_size=MESSAGE_BYTES,
+                    timeout=_closing_timeout(),
                 )
         except Exception as error:
             raise self._unreachable(error) from error
@@ -251,6 +256,12 @@ class Connection:
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(error)
+
+
+def _closing_timeout() -> aiohttp.ClientWSTimeout:
+    import aiohttp
+
+    return aiohttp.ClientWSTimeout(ws_close=CLOSE_S)
 
 
 def _failure(error: Any) -> HomeAssistantError:
