@@ -41,6 +41,7 @@ async def home_assistant(shared_core: HomeAssistantCore) -> AsyncIterator[HomeAs
     """A running Home Assistant with the demo's home as new; its log must hold nothing unexpected after the test."""
     await shared_core.refurnish(demo_house())
     shared_core.mark()
+    shared_core.expected.clear()
     yield shared_core
     assert shared_core.log_lines() == []
 

@@ -281,7 +281,8 @@ async def as_agent(home_assistant: HomeAssistantCore, linked: RunningServer) -> 
             [agent] = [
                 one["entity_id"]
                 for one in entities
-                if one["platform"] == "wyoming" and one["entity_id"].startswith("conversation.")
+                if one["config_entry_id"] == answer["result"]["entry_id"]
+                and one["entity_id"].startswith("conversation.")
             ]
             yield lambda text: speech(link, agent, text)
         finally:

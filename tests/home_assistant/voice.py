@@ -13,10 +13,22 @@ from typing import Any
 
 from tests.conftest import RunningServer
 from tests.home_assistant.link import Link
+from tests.speech import speech
+from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
 RATE = 16_000
 CHUNK_MS = 30
 PLATFORMS = ("stt", "tts", "conversation", "wake_word")
+
+
+def said(language: str, text: str) -> bytes:
+    """A sentence by espeak-ng at 16 kHz, with pauses around it."""
+    return speech(text, "fr" if language == "fr" else "en-us")
+
+
+def words(text: str, language: str = "fr") -> str:
+    """What a text says, without the marks."""
+    return normalise_for_comparison(text, language)
 
 
 async def add_by_hand(link: Link, host: str, port: int) -> dict[str, Any]:
@@ -183,11 +195,18 @@ class Voice:
             ended.set_result(time.monotonic())
         arrived = [time.monotonic()]
         turn.events.append(first)
-        while turn.types[-1] != "run-end":
-            turn.events.append(await running.next())
-            arrived.append(time.monotonic())
-        if sending:
-            await sending
+        try:
+            while turn.types[-1] != "run-end":
+                turn.events.append(await running.next())
+                arrived.append(time.monotonic())
+                if sending and turn.types[-1] in ("stt-end", "error"):
+                    sending.cancel()  # who was understood is not listened to any more
+        finally:
+            if sending:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+            if turn.types[-1] != "run-end":
+                await self.link.call("unsubscribe_events", subscription=running.number)
         turn.seconds = [at - ended.result() for at in arrived]
         if fetch and "tts-end" in turn.types:
             turn.sound = await self.link.get(turn.of("tts-end")["tts_output"]["url"])
@@ -196,11 +215,13 @@ class Voice:
     async def _send(self, handler: int, audio: bytes, pace: float, ended: asyncio.Future[float]) -> None:
         size = RATE * CHUNK_MS // 1000 * 2
         began = time.monotonic()
-        for number, start in enumerate(range(0, len(audio), size), 1):
-            await self.link.send_bytes(bytes([handler]) + audio[start : start + size])
-            if pace:
-                await asyncio.sleep(max(0.0, began + number * CHUNK_MS / 1000 / pace - time.monotonic()))
-        ended.set_result(time.monotonic())
+        try:
+            for number, start in enumerate(range(0, len(audio), size), 1):
+                await self.link.send_bytes(bytes([handler]) + audio[start : start + size])
+                if pace:
+                    await asyncio.sleep(max(0.0, began + number * CHUNK_MS / 1000 / pace - time.monotonic()))
+        finally:
+            ended.set_result(time.monotonic())
         await self.link.send_bytes(bytes([handler]))
 
 
