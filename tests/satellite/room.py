@@ -81,7 +81,7 @@ class Room:
         began = time.monotonic()
         mouth = await asyncio.create_subprocess_exec(
             "pacat", "--device=air", "--raw", "--format=s16le", f"--rate={format.rate}", "--channels=1",
-            "--latency-msec=20", env=self.environment, stdin=asyncio.subprocess.PIPE,
+            "--latency-msec=60", env=self.environment, stdin=asyncio.subprocess.PIPE,
         )  # fmt: skip
         await mouth.communicate(audio)
         return max(time.monotonic(), began + format.seconds(len(audio)))
@@ -112,8 +112,8 @@ class Room:
 
 
 @asynccontextmanager
-async def virtual_room(folder: Path) -> AsyncIterator[Room]:
-    """A room with its own daemon, which is ended with it."""
+async def virtual_room(folder: Path, *, recorded: bool = True) -> AsyncIterator[Room]:
+    """A room with its own daemon, which is ended with it. `recorded`: whether somebody records the loudspeaker."""
     environment = {
         **os.environ,
         "PULSE_RUNTIME_PATH": str(folder),
@@ -126,7 +126,8 @@ async def virtual_room(folder: Path) -> AsyncIterator[Room]:
     room = Room(folder, environment)
     try:
         await room.open()
-        await room.record()
+        if recorded:
+            await room.record()
         yield room
     finally:
         if room.recorder is not None and room.recorder.returncode is None:

@@ -20,6 +20,7 @@ from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat, read
 from wyoming_superwhisper.config.satellite_settings import MicSettings
 from wyoming_superwhisper.errors import BadFormat, SettingsError
 from wyoming_superwhisper.satellite import pulse
+from wyoming_superwhisper.satellite.cleaning import Cleaner, make_cleaner
 from wyoming_superwhisper.satellite.device import (
     Device,
     accepted_rate,
@@ -58,7 +59,7 @@ class Capture(Protocol):
 class Microphone:
     """Audio to read, 16 kHz mono, while the context is open."""
 
-    def __init__(self, capture: Capture, buffer_s: float = 10.0) -> None:
+    def __init__(self, capture: Capture, buffer_s: float = 10.0, cleaner: Cleaner | None = None) -> None:
         self.finite = capture.finite
         """Whether there will be an end."""
         self._capture = capture
@@ -70,6 +71,7 @@ class Microphone:
         self._broken = False
         self._backoff = Backoff()
         self._converter = AudioConverter(capture.format)
+        self._cleaner = cleaner
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -128,6 +130,8 @@ class Microphone:
         self._more.set()
 
     def _append(self, audio: bytes) -> None:
+        if audio and self._cleaner is not None:
+            audio = self._cleaner.feed(audio)
         if not audio:
             return
         self._chunks.append(audio)
@@ -143,7 +147,8 @@ class Microphone:
 
 def make_microphone(settings: MicSettings) -> Microphone:
     """The microphone that the settings name. Raises `SettingsError` where there is no such thing."""
-    return Microphone(_make_capture(settings, parse_device(settings.device)), settings.buffer_s)
+    capture = _make_capture(settings, parse_device(settings.device))
+    return Microphone(capture, settings.buffer_s, make_cleaner(settings))
 
 
 def _make_capture(settings: MicSettings, device: Device) -> Capture:

@@ -20,7 +20,7 @@ CAPTURE_RATE = 16_000
 """Rate that is asked for where the settings name none, in Hz: the sound server converts."""
 PLAYBACK_RATE = 48_000
 """Rate that is played at where the settings name none, in Hz: what most devices have."""
-FRAGMENT_S = 0.03
+FRAGMENT_S = 0.06
 """What a capture delivers at once, in seconds."""
 AHEAD_S = 0.2
 """Sound that the server holds ahead of what is heard, in seconds."""

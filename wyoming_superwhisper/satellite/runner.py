@@ -170,6 +170,7 @@ class Runner:
         self._ringing: deque[Timer] = deque()
         self._ended = False
         self._status = 0
+        self._said_ready = False
         self._backoff = Backoff()
         self._first_recording: Recording | None = None
         self._done_sound: asyncio.Task[None] | None = None
@@ -251,11 +252,13 @@ class Runner:
         """Wait for what comes, in the way that the settings name."""
         link = self._link.state
         if link is LinkState.CONNECTED:
-            if self._state.now is not State.IDLE:
-                self._say_ready()
             self._state.become(State.IDLE)
+            if not self._said_ready:
+                self._say_ready()
+            self._said_ready = True
         else:
             self._state.become(State.MUTED if link is LinkState.MUTED else State.WAITING)
+            self._said_ready = False
         heard = link is not LinkState.MUTED
         self._ears.listen_for_words(heard)
         self._ears.listen_for_voice(self._mode == "voice" and link is LinkState.CONNECTED)
@@ -353,6 +356,7 @@ class Runner:
         return ("local" if self._words is not None else "off") if mode == "auto" else mode
 
     def _begin_turn(self, start: Start, recording: Recording) -> None:
+        self._said_ready = start.waits
         events = TurnEvents(self._link)
         turn = Turn(
             self._settings,
