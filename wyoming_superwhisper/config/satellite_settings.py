@@ -192,11 +192,9 @@ class LedSettings:
     spi: str = "/dev/spidev0.1"
     """The SPI device of the strip."""
     pins: dict[str, str] = field(default_factory=dict)
-    """GPIO pins by state (listening, thinking, speaking, ringing, muted, waiting, idle)."""
+    """GPIO pins by state (idle, listening, thinking, speaking, ringing, muted, disconnected)."""
     button: int = field(default=-1, metadata=between(-1, 40))
     """GPIO pin of a push button that pulls it low; -1: none."""
-    chip: str = "/dev/gpiochip0"
-    """The GPIO device of pins and button."""
 
 
 @dataclass(frozen=True, slots=True)

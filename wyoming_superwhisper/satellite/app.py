@@ -88,6 +88,7 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         if microphone.finite:
             await _first_connection(link)
         await stack.enter_async_context(microphone)
+        await _tell_others(settings, stack, news, runner)
         news.tell("startup")
         keeping = asyncio.create_task(timers.run(), name="timers")
         try:
@@ -96,6 +97,40 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
             keeping.cancel()
             await asyncio.gather(keeping, return_exceptions=True)
             news.tell("shutdown")
+
+
+async def _tell_others(
+    settings: SatelliteSettings, stack: contextlib.AsyncExitStack, news: News, runner: Runner
+) -> None:
+    """Everybody who is to know what happens, imported only where the settings name them. Raises `SettingsError`."""
+    hooks = settings.hooks
+    if hooks.commands:
+        from wyoming_superwhisper.satellite.hooks import Hooks
+
+        news.subscribe(await stack.enter_async_context(Hooks(hooks)))
+    if hooks.event_uri:
+        from wyoming_superwhisper.satellite.event_service import EventService
+
+        news.subscribe(await stack.enter_async_context(EventService(hooks.event_uri)))
+    if hooks.web != "off":
+        from wyoming_superwhisper.satellite.web import Web
+
+        actions = {"/trigger": runner.press, "/stop": runner.stop}
+        web = Web(hooks.web, settings.listen.allow, lambda: runner.state.value, actions)
+        news.subscribe(await stack.enter_async_context(web))
+        logger.info("Events and button at http://%s", hooks.web)
+    if settings.led.driver != "off":
+        from wyoming_superwhisper.satellite.lights import make_lights
+
+        lights = make_lights(settings.led)
+        if lights is not None:
+            news.subscribe(lights)
+    if settings.led.button >= 0:
+        from wyoming_superwhisper.satellite.lights import watch_button
+
+        loop = asyncio.get_running_loop()
+        button = watch_button(settings.led.button, lambda: loop.call_soon_threadsafe(runner.press))
+        stack.callback(lambda: setattr(button, "when_pressed", None))
 
 
 def _make_words(settings: SatelliteSettings) -> tuple[WakeWordListener | None, WakeWordListener | None]:
