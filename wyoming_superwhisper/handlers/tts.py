@@ -54,7 +54,7 @@ class TtsHandler:
         if not text.strip():
             raise NoText("'synthesize' came without any text.")
         self._session.services.habits.speech(self._session.peer, text, options)
-        speaking.feed(text)
+        await speaking.feed_whole(text)
         speaking.finish()
         await self._speak(speaking)
 
@@ -72,7 +72,7 @@ class TtsHandler:
         text = fields.text(event, self._session.services.settings.limits.text_chars)
         if self._stream is None:
             raise BadEvent("'synthesize-chunk' came without 'synthesize-start'.")
-        self._stream.feed(_plain(text) if self._stream_is_ssml else text)
+        await self._stream.feed_whole(_plain(text) if self._stream_is_ssml else text)
 
     async def _stop(self, event: Event) -> None:
         if self._stream is None or self._streamed is None:

@@ -51,7 +51,7 @@ class TurnReply:
     async def speak(self, text: str, language: str | None = None) -> None:
         """Speak a text that is there already; its language is found from it where none is named."""
         speaking = self._speaking(language)
-        speaking.feed(text)
+        await speaking.feed_whole(text)
         speaking.finish()
         await self._send_sound(speaking)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.config.settings import Settings
@@ -47,6 +48,9 @@ class Services:
     observer: Observer = NOBODY
     recorder: Recorder | None = None
     """Keeps utterances and transcripts, where the settings ask for it."""
+
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
+    """Held while a piece of a text is made ready to be spoken: one at a time."""
 
     @property
     def home(self) -> Home:
