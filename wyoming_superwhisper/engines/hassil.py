@@ -336,7 +336,8 @@ class Understanding:
         pieces = parts(text, self._pack.language)
         if not 1 < len(pieces) <= MAX_COMMANDS * 2 or sum(map(_ends_a_sentence, pieces)) >= MAX_COMMANDS:
             return []
-        calls: list[IntentCall] = []
+        if calls := self._each(pieces):
+            return calls
         first = 0
         while first < len(pieces) and len(calls) < MAX_COMMANDS:
             last, found = self._longest(pieces, first, calls, strict)
@@ -345,6 +346,16 @@ class Understanding:
             calls += found
             first = last
         return calls if len(calls) > 1 and first == len(pieces) else []
+
+    def _each(self, pieces: list[tuple[str, str]]) -> list[IntentCall]:
+        """The commands where every piece is one by itself, which is usual and quick to see."""
+        calls = []
+        for _, piece in pieces[:MAX_COMMANDS]:
+            reading = self._engine.read(self._pack, piece, self._area)
+            if reading is None or reading.wildcards:
+                return []
+            calls.append(reading.call)
+        return calls if len(calls) == len(pieces) else []
 
     def _longest(
         self, pieces: list[tuple[str, str]], first: int, before: list[IntentCall], strict: bool
