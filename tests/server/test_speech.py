@@ -1,5 +1,8 @@
 """Text in, speech out; and back to text by our own recogniser."""
 
+import asyncio
+import json
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -8,7 +11,7 @@ from wyoming.event import Event
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeVoice
 
 from tests.conftest import RunningServer, start_server
-from tests.server.speech import client, sound_of
+from tests.server.speech import Client, client, said, sound_of
 from wyoming_superwhisper.models.demo.domain import load_domain
 
 DOMAIN = load_domain()
@@ -108,3 +111,48 @@ async def test_a_text_with_nothing_to_say_is_a_short_silence(server: RunningServ
         audio, rate = sound_of(await one.until("audio-stop"))
     assert 0 < len(audio) <= rate
     assert not np.frombuffer(audio, dtype=np.int16).any()
+
+
+STORY = "Bonjour à tous, voici la météo. Demain il fera beau sur tout le pays. Bonne journée à tous."
+
+
+async def test_a_text_that_comes_word_by_word_is_spoken_with_no_gap_of_ours(server: RunningServer) -> None:
+    words, pause_s, came = STORY.split(), 0.25, []
+    async with client(server) as one:
+        await one.send(Synthesize(text="Bonjour."))
+        await one.until("audio-stop")  # its models are loaded
+        began = time.monotonic()
+        await one.send(SynthesizeStart())
+        writing = asyncio.create_task(write(one, words, pause_s))
+        while (event := await one.receive()).type != "synthesize-stopped":
+            if event.type == "audio-chunk":
+                came.append((time.monotonic() - began, len(event.payload or b"") / (2 * event.data["rate"])))
+        await writing
+    # 150 ms after its clause on a machine that has nothing else to do; before the second sentence on any.
+    assert pause_s * words.index("tous,") < came[0][0] < pause_s * words.index("Demain")
+    written_s, played_s = pause_s * len(words), came[0][0]
+    for came_s, lasts_s in came:
+        assert came_s < max(played_s, written_s) + 1.0, "a gap that no word explains"
+        played_s = max(played_s, came_s) + lasts_s
+
+
+async def write(one: Client, words: list[str], pause_s: float) -> None:
+    for word in words:
+        await one.send(SynthesizeChunk(text=word + " "))
+        await asyncio.sleep(pause_s)
+    await one.send(SynthesizeStop())
+
+
+async def test_a_client_that_does_not_read_holds_up_nobody_but_itself(server: RunningServer) -> None:
+    text = " ".join(f"Ceci est la phrase numéro {number} d'un long texte." for number in range(150))
+    reader, writer = await asyncio.open_connection(server.host, server.port, limit=1024)
+    writer.write(f'{{"type": "synthesize", "data": {json.dumps({"text": text})}}}\n'.encode())
+    await reader.readline()  # its sound has begun, and nobody takes it
+    async with client(server) as one:
+        for _ in range(5):
+            began = time.monotonic()
+            await one.send(Synthesize(text="Bonjour."))
+            await one.until("audio-stop")
+            assert time.monotonic() - began < 3.0
+            assert await one.transcribe(said("Quelle heure est-il ?"), "fr") == "Quelle heure est-il ?"
+    writer.close()
