@@ -274,6 +274,19 @@ class Assistant:
             async for part in parts:
                 yield part
 
+    def expected_words(self, part: Part) -> str:
+        """What will be spoken of a part, also where its client says it; "" where nobody here can know."""
+        if not isinstance(part, Intents):
+            return part.text
+        if len(part.calls) != 1:
+            return ""
+        [call] = part.calls
+        if call.name == "HassGetCurrentTime":
+            return call.text or _say(call, time=self._now().time())
+        if call.name == "HassGetCurrentDate":
+            return call.text or _say(call, date=self._now().date())
+        return call.text
+
     def is_complete(self, said: Said, understood: Understood) -> bool:
         """Whether a sentence is a whole command by itself, as far as rules can tell."""
         turn = self._rehearsed(said)

@@ -11,7 +11,7 @@ from typing import Self
 from wyoming_superwhisper.assistant import Part
 from wyoming_superwhisper.errors import SuperwhisperError
 from wyoming_superwhisper.handlers.base import Session
-from wyoming_superwhisper.pipeline.rehearsal import SpeechRehearsal, spoken_text
+from wyoming_superwhisper.pipeline.rehearsal import SpeechRehearsal
 
 
 class SpokenAhead:
@@ -26,8 +26,9 @@ class SpokenAhead:
         text = ""
         async with aclosing(parts) as answer:  # type: ignore[type-var]
             async for part in answer:
-                text += spoken_text(part)
-                self._hear(spoken_text(part))
+                words = self._session.services.assistant.expected_words(part)
+                text += words
+                self._hear(words)
                 yield part
         self._session.services.habits.answer(self._session.peer, text)
         if self._rehearsal is not None:

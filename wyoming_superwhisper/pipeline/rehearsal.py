@@ -11,7 +11,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from wyoming_superwhisper.assistant import Intents, Part, Said, Understood
+from wyoming_superwhisper.assistant import Part, Said, Understood
 from wyoming_superwhisper.errors import SuperwhisperError
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
@@ -97,19 +97,12 @@ class Rehearsal:
         first_piece = asyncio.create_task(speaking.begin(), name=f"rehearsed speech {self._client}")
         try:
             async for part in parts:
-                speaking.feed(spoken_text(part))
+                speaking.feed(self._services.assistant.expected_words(part))
             speaking.finish()
             await first_piece
         finally:
             first_piece.cancel()
             await asyncio.wait([first_piece])
-
-
-def spoken_text(part: Part) -> str:
-    """What will be spoken of a part; where Home Assistant makes the words, nobody knows."""
-    if not isinstance(part, Intents):
-        return part.text
-    return part.calls[0].text if len(part.calls) == 1 else ""
 
 
 class SpeechRehearsal:
