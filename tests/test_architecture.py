@@ -50,7 +50,7 @@ MAY_IMPORT = {
         "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
         "wire",
     },
-    "satellite": {"satellite", "config", "discovery", "audio", "wire", "client", "access"},
+    "satellite": {"satellite", "config", "discovery", "audio", "wire", "client", "access", "service_manager"},
 }  # fmt: skip
 
 

@@ -74,10 +74,14 @@ def add_server(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(kind: type[T], options: argparse.Namespace, names: Mapping[str, str]) -> T:
-    """Settings from the options of a command; `names`: option → key. Raises `SettingsError`."""
+def load(kind: type[T], options: argparse.Namespace, names: Mapping[str, str], more: Sequence[Override] = ()) -> T:
+    """Settings from the options of a command; `names`: option → key; `more`: what else they set.
+
+    Raises `SettingsError`.
+    """
     keys = {"log_level": "log.level", "log_format": "log.format", **names}
-    overrides = [loader.parse_assignment(text) for text in options.set]
+    overrides = [*more]
+    overrides += [loader.parse_assignment(text) for text in options.set]
     for option, key in keys.items():
         value = getattr(options, option, None)
         if value is not None:

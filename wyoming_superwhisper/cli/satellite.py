@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
+from pathlib import Path
 
 from wyoming_superwhisper import logs
 from wyoming_superwhisper.cli import options as shared
+from wyoming_superwhisper.cli import stock_flags
+
+logger = logging.getLogger(__name__)
 
 EPILOG = """\
 examples:
@@ -33,8 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action",
         nargs="?",
         default="run",
-        choices=("run", "trigger"),
-        help="run (the default), or trigger: press the button of the satellite that listens at --uri",
+        choices=("run", "trigger", "setup", "doctor"),
+        help="run (the default); trigger: press the button of the one that listens at --uri; setup: find microphone "
+        "and loudspeaker and write the settings; doctor: say what is wrong",
     )
     parser.add_argument("--server", metavar="URI", help="server to dial; auto: the one on the network (the default)")
     parser.add_argument("--uri", metavar="URI", help="listen here, as tcp://0.0.0.0:10700, to be driven from there")
@@ -53,23 +59,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="NAME", help="name of this satellite (default: the host's name)")
     parser.add_argument("--area", metavar="AREA", help="room it stands in: id or name of an area of the home")
     parser.add_argument("--language", metavar="LANGUAGE", help="language that is spoken to it")
+    parser.add_argument("--folder", metavar="DIR", help="where setup writes (default: the user's settings folder)")
+    stock_flags.add_arguments(parser)
     shared.add_settings(parser, packaged="satellite")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run until told to stop, or do what else was asked for."""
-    if options.action != "run":
-        return _act(options)
+    if options.action == "trigger":
+        return _trigger(options)
     from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 
-    settings = shared.load(SatelliteSettings, options, _KEYS)
+    settings = shared.load(SatelliteSettings, options, _KEYS, stock_flags.overrides(options))
     logs.configure(settings.log.level, settings.log.format)
+    for warning in stock_flags.warnings(options):
+        logger.warning("%s", warning)
+    if options.action == "setup":
+        from wyoming_superwhisper.satellite import setting_up
+
+        return setting_up.run(settings, Path(options.folder) if options.folder else _own_folder())
+    if options.action == "doctor":
+        from wyoming_superwhisper.satellite import examination
+
+        return examination.run(settings)
     from wyoming_superwhisper.satellite import app
 
     return app.run(settings)
 
 
-def _act(options: argparse.Namespace) -> int:
+def _own_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_config_path("wyoming-superwhisper", appauthor=False)
+
+
+def _trigger(options: argparse.Namespace) -> int:
     from wyoming_superwhisper.satellite import trigger
 
     shared.configure_log(options)

@@ -26,6 +26,7 @@ from wyoming_superwhisper.satellite.sounds import Sounds
 from wyoming_superwhisper.satellite.speaker import make_speaker
 from wyoming_superwhisper.satellite.timers import Timers
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener
+from wyoming_superwhisper.service_manager import ServiceManager
 
 if TYPE_CHECKING:
     from wyoming_superwhisper.discovery import Advertisement
@@ -90,12 +91,18 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         await stack.enter_async_context(microphone)
         await _tell_others(settings, stack, news, runner)
         news.tell("startup")
+        manager = ServiceManager()
+        news.subscribe(lambda item: manager.status(runner.state.value))
+        manager.ready(runner.state.value)
         keeping = asyncio.create_task(timers.run(), name="timers")
+        alive = asyncio.create_task(manager.keep_alive(), name="watchdog")
         try:
             return await runner.serve()
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            manager.stopping()
+            for task in (keeping, alive):
+                task.cancel()
+            await asyncio.gather(keeping, alive, return_exceptions=True)
             news.tell("shutdown")
 
 
