@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 DEFAULT_PORT = 10300
 SPARE_FILES = 64
 """Open files kept free for everything that is no client's connection."""
+CROWD = 12
+"""So many more than there are places may be here for a moment, while others are ended for them; then it goes slower."""
 MOST_REFUSED = 16
 """Peers that are told at the same time that there is no room; more are cut off without a word."""
 END_S = 3.0
@@ -186,7 +188,7 @@ class Server:
     def _accepted(self, accepted: socket.socket, name: Any) -> bool:
         """Look at who calls, before anything is read or written: a stranger gets nothing at all.
 
-        Returns whether all places are taken: those that were ended for others need a moment to go.
+        Returns whether there is a crowd: those that were ended for others need a moment to go.
         """
         address, peer = self._peer(name)
         if address and not self._allow.allows(address):
@@ -202,7 +204,7 @@ class Server:
             self._observer.connection("busy")
             self._log("full", "[%s] refused: too many connections", peer)
             self._turn_away(accepted)
-        return len(self._clients) >= self._most_connections
+        return len(self._clients) >= self._most_connections + CROWD
 
     def _has_room_for(self, address: str) -> bool:
         """Whether there is a place, made by ending the connection that has been idle longest where that helps."""
@@ -214,7 +216,7 @@ class Server:
                 return False
         if len(self._clients) < self._most_connections:
             return True
-        if len(self._clients) >= self._most_connections + SPARE_FILES // 4:  # those that were ended are still going
+        if len(self._clients) >= self._most_connections + 2 * CROWD:  # those that were ended are still going
             return False
         return self._make_room()
 
