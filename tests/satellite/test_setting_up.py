@@ -50,7 +50,7 @@ async def test_set_up_tries_the_sound_and_writes_settings_that_load_and_a_servic
 async def test_the_doctor_is_content_with_what_works(talk: str) -> None:
     port = free_port()
     settings = SatelliteSettings(
-        mic=MicSettings(device=f"command:tail -c +96000 {talk}"),
+        mic=MicSettings(device=f"command:tail -c +96001 {talk}"),
         snd=SndSettings(device="off"),
         wake=WakeWordSettings(words=("okay_nabu",)),
         listen=ListenSettings(uri=f"tcp://127.0.0.1:{port}"),

@@ -33,10 +33,10 @@ def parse_device(setting: str) -> Device:
     head, _, rest = text.partition(":")
     if text == "off":
         return Device("off")
-    if text.lower().endswith(".wav"):
-        return Device("wav", text)
     if head == "command":
         return Device("command", rest)
+    if text.lower().endswith(".wav"):
+        return Device("wav", text)
     if head == "pulse":
         return Device("pulse", rest)
     if head in ("arecord", "aplay", "alsa"):

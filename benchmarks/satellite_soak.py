@@ -1,0 +1,161 @@
+"""A satellite in a virtual room for as long as you like: random turns, silences and faults, and whether it stays well.
+
+python -m benchmarks.satellite_soak [--minutes M] [--seed N]
+
+The real server on the demo models, a sound daemon of its own. Every turn must end, with an answer or with the error
+sound; the satellite's memory, files and threads must stay as they were. Exit status 1 where they don't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import free_port
+from tests.satellite.room import Room, RoomSatellite, satellite_in, virtual_room
+from tests.speech import sound, speech
+from wyoming_superwhisper import client
+
+SENTENCES = ("Quelle heure est-il ?", "Quel jour sommes-nous ?", "Raconte-moi une blague.", "Stop.", "Bonjour.")
+TURN_S = 60.0
+GROWTH_MB = 8.0
+"""What the memory may grow by after the first turns."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    return asyncio.run(Soak(options.minutes * 60, options.seed).run())
+
+
+class Soak:
+    """One run."""
+
+    def __init__(self, seconds: float, seed: int) -> None:
+        self._ends = time.monotonic() + seconds
+        self._random = random.Random(seed)
+        self._counts: Counter[str] = Counter()
+        self._port = free_port()
+        self._server: asyncio.subprocess.Process | None = None
+
+    async def run(self) -> int:
+        with tempfile.TemporaryDirectory() as folder:
+            async with virtual_room(Path(folder), recorded=False) as room:
+                await self._start_server()
+                await client.wait_ready(self._uri)
+                async with satellite_in(
+                    room, "--server", self._uri, "--wake-word", "okay_nabu", "--language", "fr", "--set",
+                    "turn.no_speech_s=3", "--set", "server.answer_s=20", "--set", "timers.keep=false",
+                ) as one:  # fmt: skip
+                    try:
+                        return await self._soak(room, one)
+                    finally:
+                        await self._end_server()
+
+    async def _soak(self, room: Room, one: RoomSatellite) -> int:
+        await one.logged("Ready", 30)
+        process = psutil.Process(one.process.pid)
+        first: tuple[float, int, int] | None = None
+        while time.monotonic() < self._ends:
+            step = self._random.choices((self._turn, self._silent_turn, self._noise, self._fault), (6, 2, 1, 2))[0]
+            await step(room, one)
+            now = (process.memory_full_info().pss / 1e6, process.num_fds(), process.num_threads())
+            if first is None and sum(self._counts.values()) >= 8:
+                first = now
+            print(f"{dict(self._counts)}  {now[0]:.1f} MB, {now[1]} files, {now[2]} threads", flush=True)
+        if first is None:
+            return 0
+        well = now[0] <= first[0] + GROWTH_MB and now[1] <= first[1] + 3 and now[2] <= first[2] + 2
+        print("well" if well else f"it has grown: {first} -> {now}")
+        return 0 if well else 1
+
+    async def _turn(self, room: Room, one: RoomSatellite) -> None:
+        said = speech("okay nabu", "en-us", after_s=0.1) + speech(self._random.choice(SENTENCES), before_s=0.2)
+        await self._say_and_wait(room, one, said, "turns")
+
+    async def _silent_turn(self, room: Room, one: RoomSatellite) -> None:
+        await self._say_and_wait(room, one, speech("okay nabu", "en-us"), "silences")
+
+    async def _noise(self, room: Room, one: RoomSatellite) -> None:
+        await room.say(sound(self._random.choice(("pink", "hum50", "chord")), self._random.uniform(1, 5)))
+        self._counts["noises"] += 1
+
+    async def _say_and_wait(self, room: Room, one: RoomSatellite, said: bytes, kind: str) -> None:
+        await room.say(said)
+        try:
+            await one.logged("Wake word: ", 3)
+        except TimeoutError:
+            self._counts["not heard"] += 1
+            return
+        await one.logged("Ready", TURN_S)
+        self._counts[kind] += 1
+
+    async def _fault(self, room: Room, one: RoomSatellite) -> None:
+        faults: list[Callable[[Room, RoomSatellite], Awaitable[None]]] = [self._kill, self._stop, self._restart_sound]
+        await self._random.choice(faults)(room, one)
+
+    async def _kill(self, room: Room, one: RoomSatellite) -> None:
+        """The server is killed at some moment of a turn, and comes back."""
+        saying = asyncio.create_task(room.say(speech("okay nabu", "en-us") + speech(SENTENCES[2])))
+        await asyncio.sleep(self._random.uniform(0, 5))
+        await self._end_server()
+        await saying
+        await self._start_server()
+        await one.logged("Connected to", 20)
+        self._counts["kills"] += 1
+        await asyncio.sleep(3)
+        await client.wait_ready(self._uri)
+        await self._settle(one)
+
+    async def _stop(self, room: Room, one: RoomSatellite) -> None:
+        assert self._server is not None
+        self._server.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(self._random.uniform(1, 9))
+        self._server.send_signal(signal.SIGCONT)
+        self._counts["stops"] += 1
+        await asyncio.sleep(4)
+        await self._settle(one)
+
+    async def _restart_sound(self, room: Room, one: RoomSatellite) -> None:
+        await room.close()
+        await asyncio.sleep(self._random.uniform(0, 2))
+        await room.open()
+        await one.logged("The microphone is back", 15)
+        self._counts["sound restarts"] += 1
+
+    async def _settle(self, one: RoomSatellite) -> None:
+        """Forget what the log has said so far: the fault may have ended turns, or begun none."""
+        await asyncio.sleep(2)
+        one.seen = len(one.log)
+
+    @property
+    def _uri(self) -> str:
+        return f"tcp://127.0.0.1:{self._port}"
+
+    async def _start_server(self) -> None:
+        self._server = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo", "--no-zeroconf", "--uri",
+            self._uri, "--log-level", "error",
+        )  # fmt: skip
+        await client.wait_listening(self._uri)
+
+    async def _end_server(self) -> None:
+        if self._server is not None and self._server.returncode is None:
+            self._server.kill()
+            await self._server.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
