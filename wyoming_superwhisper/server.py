@@ -97,6 +97,7 @@ class Server:
         """Raises `SettingsError` for a wrong URI, allow-list or certificate."""
         self.address = parse_uri(settings.uri)
         self._allow = AllowList(settings.allow)
+        self._tls_settings = settings.tls
         self._tls = server_tls(settings.tls) if self.address.scheme == "tcp" else None
         self._plain = AllowList(settings.tls.plain)
         self._limits = limits
@@ -142,8 +143,14 @@ class Server:
         self._hang_ups.close()
 
     def use(self, settings: ServerSettings, limits: LimitSettings) -> None:
-        """Let in whom these settings allow, and hold new connections to these limits. Raises `SettingsError`."""
-        self._allow = AllowList(settings.allow)
+        """Let in whom these settings allow, and hold new connections to these limits. Raises `SettingsError`.
+
+        Certificates are read again, so that they can be renewed while it runs.
+        """
+        allow = AllowList(settings.allow)
+        if self._tls is not None:
+            self._tls = server_tls(self._tls_settings)
+        self._allow = allow
         self._limits = limits
         self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
         self._most_connections = _most_connections(limits.connections)

@@ -15,7 +15,9 @@ from tests.server.speech import client as stock_client
 from tests.server.test_connection import FORMAT, connect, run_pipeline, serving, types_until
 from wyoming_superwhisper import client
 from wyoming_superwhisper.access import AllowList, Network
-from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings, TlsSettings
+from wyoming_superwhisper.config import loader
+from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
+from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings, Settings, TlsSettings
 from wyoming_superwhisper.errors import BadData, NotAllowed, SettingsError, from_code
 
 
@@ -63,6 +65,32 @@ async def test_turns_run_over_tls_too(tmp_path: Path) -> None:
             assert (await connection.receive_any()).data["code"] == "unknown-voice"
             with pytest.raises(client.Disconnected):
                 await connection.receive()
+
+
+async def test_a_certificate_is_renewed_without_a_restart(tmp_path: Path) -> None:
+    old, new = Authority(tmp_path, "Old"), Authority(tmp_path, "New")
+    server = old.pair("server")
+    tls = TlsSettings(certificate=server.certificate, key=server.key, plain=())
+    async with serving(tls=tls) as fakes:
+        uri = f"tls://127.0.0.1:{fakes.server.port}"
+        assert await ping(f"{uri}?ca={old.file}") == "pong"
+        new.pair("server")  # in the same files
+        fakes.server.use(ServerSettings(tls=tls), LimitSettings())
+        assert await ping(f"{uri}?ca={new.file}") == "pong"
+        with pytest.raises((client.Unreachable, client.Disconnected)):
+            await ping(f"{uri}?ca={old.file}")
+        Path(server.certificate).write_text("broken")  # noqa: ASYNC240
+        with pytest.raises(SettingsError):
+            fakes.server.use(ServerSettings(tls=tls), LimitSettings())
+        assert await ping(f"{uri}?ca={new.file}") == "pong", "the one that worked goes on"
+
+
+def test_a_satellite_may_be_told_of_a_server_that_encrypts() -> None:
+    uri = "tls://gpu-box:10300?ca=/etc/superwhisper/ca.pem"
+    settings = loader.load(SatelliteSettings, None, {}, {"server.uri": uri})
+    assert settings.server.uri == uri
+    with pytest.raises(SettingsError, match=r"server\.uri"):
+        loader.load(Settings, None, {}, {"server.uri": "tls://0.0.0.0:10300"})
 
 
 async def test_networks_that_cannot_encrypt_go_on_in_the_clear(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from wyoming.event import Event
 
-from tests.conftest import start_server
+from tests.conftest import RunningServer, start_server
 from tests.fakes import FakeLanguageModel
 from tests.server.test_connection import FORMAT, LOUD, Fakes, connect, serving, types_until
 from wyoming_superwhisper.config.settings import LimitSettings
@@ -215,6 +215,26 @@ async def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFix
         await until(lambda: fakes.synthesizer.requests)
         await until(lambda: not fakes.server.connections, 20)
         writer.transport.abort()
+
+
+async def test_an_idle_connection_costs_next_to_nothing(server: RunningServer) -> None:
+    front = psutil.Process(server.process.pid)
+
+    async def come(count: int) -> list[Streams]:
+        found = [await asyncio.open_connection(server.host, server.port) for _ in range(count)]
+        for reader, writer in found:
+            writer.write(b'{"type": "describe"}\n')
+            await reader.readline()
+        return found
+
+    there = await come(50)
+    await asyncio.sleep(1.0)
+    before = front.memory_info().rss
+    there += await come(300)
+    each_kib = (front.memory_info().rss - before) / 300 / 1024
+    for _, writer in there:
+        writer.transport.abort()
+    assert each_kib < 70, f"{each_kib:.0f} KiB for each"
 
 
 async def test_many_requests_of_one_client_do_not_hold_up_another() -> None:
