@@ -19,8 +19,7 @@ class Core:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
-        self.version: tuple[int, ...] = tuple(self._read()["version"])
-        """Of Home Assistant: year and month."""
+        self._read()  # it is ready
 
     def say(self, text: str, language: str, area: str | None = None) -> dict[str, Any]:
         """What its own agent makes of a sentence, and what its handlers then do."""
@@ -45,6 +44,12 @@ class Core:
             raise RuntimeError("Home Assistant ended")
         answer: dict[str, Any] = json.loads(line)
         return answer
+
+
+def version_of(python: str) -> tuple[int, ...]:
+    """Year and month of the Home Assistant of an interpreter."""
+    command = [python, "-c", "from homeassistant import const; print(const.MAJOR_VERSION, const.MINOR_VERSION)"]
+    return tuple(map(int, subprocess.check_output(command, text=True).split()))
 
 
 @contextmanager

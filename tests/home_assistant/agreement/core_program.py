@@ -1,7 +1,7 @@
 """A real Home Assistant core with a home in it, asked over stdin what it makes of a sentence, and of calls.
 
 Run by the interpreter of an environment that has Home Assistant (`HA_PYTHON core_program.py HOME.yaml`); knows nothing
-of this project. One JSON object a line in, one out:
+of this project. A line comes first when it is ready; then it is one JSON object a line in, one out:
 
     {"say": TEXT, "language": "fr", "area": AREA_ID or null}   → {"calls": [...], "effects": {...}}
     {"execute": [{"name", "slots"}, ...], "language", "area"}  → {"effects": {...}}
@@ -28,7 +28,6 @@ from homeassistant.components.conversation import agent_manager, trace
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
 from homeassistant.components.intent import async_register_timer_handler
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import MAJOR_VERSION, MINOR_VERSION
 from homeassistant.core import Context, CoreState, HomeAssistant, ServiceCall, SupportsResponse
 from homeassistant.helpers import area_registry, device_registry, entity_registry, floor_registry, intent
 from homeassistant.setup import async_setup_component
@@ -223,7 +222,7 @@ async def main(home: dict[str, Any]) -> None:
 
 
 async def _serve(house: House) -> None:
-    print(json.dumps({"version": [MAJOR_VERSION, MINOR_VERSION]}), flush=True)
+    print("{}", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
         if "say" in asked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 from tests.home_assistant.agreement.comparison import Compared, Comparison, agreement, home_of
-from tests.home_assistant.agreement.core import Core, running_core
+from tests.home_assistant.agreement.core import Core, running_core, version_of
 from tests.home_assistant.agreement.sampling import TemplateSampler
 from wyoming_superwhisper.engines.hassil import HassilIntents
 
@@ -40,13 +39,10 @@ def language(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def core(language: str) -> Iterator[Core]:
-    python = os.environ.get("HA_PYTHON")
-    if not python:
-        pytest.fail("HA_PYTHON must name the interpreter of an environment with Home Assistant (script/setup-ha)")
-    with running_core(python, FOLDER / f"home_{language}.yaml") as running:
-        if running.version < (2026, 11):
-            pytest.skip("its agent is another one; we follow that of 2026.11")
+def core(ha_python: Path, language: str) -> Iterator[Core]:
+    if version_of(str(ha_python)) < (2026, 11):
+        pytest.skip("its agent is another one; we follow that of 2026.11")
+    with running_core(str(ha_python), FOLDER / f"home_{language}.yaml") as running:
         yield running
 
 
