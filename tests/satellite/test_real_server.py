@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
 
 from tests.conftest import RunningServer, start_server
 from tests.speech import speech
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
+from wyoming_superwhisper.errors import UnknownVoice
 from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
 pytestmark = pytest.mark.timeout(240)  # the first test waits for the models
@@ -99,3 +101,32 @@ async def test_what_can_not_be_done_is_said_and_not_claimed(server: RunningServe
     assert answer.outcome == "not-handled"
     assert answer.answered_by == "intent:HassTurnOn"
     assert answer.text
+
+
+async def test_the_server_may_listen_for_the_wake_word(server: RunningServer, tmp_path: Path) -> None:
+    said = speech("okay nabu", "en-us", after_s=0.1) + speech("Quelle heure est-il ?", before_s=0.4, after_s=2.5)
+    write_wav(tmp_path / "said.wav", said + SPEECH.silence(6.0), SPEECH)
+    options = ("--set", "wake.mode=server", "--wake-word", "okay_nabu")
+    log = await satellite(server, tmp_path / "said.wav", tmp_path / "answer.wav", *options)
+    assert "Wake word: okay_nabu" in log
+    assert "Heard: Quelle heure" in log
+    assert loudness(tmp_path / "answer.wav") > 300
+
+
+async def test_a_turn_may_be_answered_in_a_voice_of_its_own(server: RunningServer) -> None:
+    audio = await asyncio.to_thread(speech, "Quelle heure est-il ?")
+    with pytest.raises(UnknownVoice):
+        await _ask_in_voice(server.uri, audio, "nobody")
+
+
+async def _ask_in_voice(uri: str, audio: bytes, voice: str) -> None:
+    async with await client.Connection.open(uri) as connection:
+        request = client.pipeline_request(language="fr")
+        request.data["voice"] = voice
+        await connection.send(request)
+        shape = {"rate": SPEECH.rate, "width": SPEECH.width, "channels": SPEECH.channels}
+        await connection.send(AudioStart(**shape))
+        await connection.send(AudioChunk(audio=audio, **shape))
+        await connection.send(AudioStop())
+        while (await connection.receive(30)).type != "audio-stop":
+            pass

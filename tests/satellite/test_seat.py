@@ -24,6 +24,7 @@ from wyoming.satellite import PauseSatellite, RunSatellite
 from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted
 from wyoming.tts import Synthesize
 from wyoming.vad import VoiceStarted, VoiceStopped
+from wyoming.wake import Detection
 
 from tests.satellite.driver import Driver, Dropped, driver
 from tests.speech import speech
@@ -329,3 +330,58 @@ async def test_a_long_reply_sent_at_once_is_played_whole_while_pings_are_answere
         await ha.expect("played", timeout_s=15)
         assert not ha.dropped
         assert 6.5 < loud_s(one.played) < 7.05
+
+
+async def test_where_the_other_side_hears_the_wake_word_only_voices_are_sent(tmp_path: Path) -> None:
+    async with (
+        satellite(tmp_path, "--set", "wake.mode=server", "--wake-word", "okay_nabu") as one,
+        driver(one.uri) as ha,
+    ):
+        run = await ha.expect("run-pipeline")
+        assert (run.data["start_stage"], run.data["wake_word_names"]) == ("wake", ["okay_nabu"])
+        await asyncio.sleep(1.0)
+        assert not ha.audio()
+        said = speech("okay nabu", "en-us", before_s=0.3, after_s=0.0)
+        say(tmp_path, said)
+        while len(ha.audio()) < SPEECH.bytes_of(2.0):
+            await ha.expect("audio-chunk")
+        spoken = np.frombuffer(said, "<i2").astype(float)
+        beginning = spoken[np.nonzero(np.abs(spoken) > 300)[0][0] :][:3200]
+        match = np.correlate(np.frombuffer(ha.audio(), "<i2").astype(float), beginning, "valid")
+        assert match.max() / np.linalg.norm(beginning) ** 2 > 0.95  # nothing of the word's beginning is lost
+        await ha.send(Detection(name="okay_nabu", timestamp=0))
+        await one.logged("Wake word: okay_nabu")
+        await answer(ha)
+        await ha.expect("played")
+        run = await ha.expect("run-pipeline")
+        assert run.data["start_stage"] == "wake"
+        await ha.send(AudioStart(timestamp=0, **VOICE), AudioChunk(audio=REPLY, **VOICE), AudioStop())
+        await ha.expect("played")  # an announcement is no reason to stop listening
+        await ha.expect("run-pipeline")
+
+
+async def test_whoever_speaks_begins_a_turn_where_voices_do_and_the_first_syllable_is_sent(tmp_path: Path) -> None:
+    async with satellite(tmp_path, "--set", "wake.mode=voice") as one, driver(one.uri) as ha:
+        await asyncio.sleep(1.5)
+        assert "run-pipeline" not in ha.types()
+        said = speech("Quelle heure est-il ?", "fr", before_s=0.0, after_s=0.0)
+        say(tmp_path, said)
+        await ha.expect("run-pipeline")
+        while len(ha.audio()) < SPEECH.bytes_of(1.8):
+            await ha.expect("audio-chunk")
+        beginning = np.frombuffer(said, "<i2")[:3200].astype(float)
+        match = np.correlate(np.frombuffer(ha.audio(), "<i2").astype(float), beginning, "valid")
+        assert match.max() / np.linalg.norm(beginning) ** 2 > 0.95
+        await answer(ha)
+        await ha.expect("played")
+
+
+async def test_a_cancel_word_ends_the_turn_and_nothing_is_played(tmp_path: Path) -> None:
+    async with satellite(tmp_path) as one, driver(one.uri) as ha:
+        one.process.send_signal(signal.SIGUSR1)
+        await ha.expect("audio-chunk")
+        await ha.send(Transcript(text="Laisse tomber."))
+        await one.logged("Heard: Laisse tomber.")
+        await ha.expect("audio-stop")
+        await ha.send(AudioStart(timestamp=0, **VOICE))
+        assert loud_s(one.played) == 0

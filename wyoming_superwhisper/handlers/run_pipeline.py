@@ -60,6 +60,8 @@ class PipelineRequest:
     said: Said
     """Everything of the sentence but its text."""
     context: Mapping[str, Any]
+    voice: str | None = None
+    """Who speaks the answer; None: the house's voice for the language."""
 
     @property
     def spoken(self) -> bool:
@@ -214,7 +216,8 @@ class Turn:
         """Answer a guess ahead, as the turn itself would."""
         services, request = self._session.services, self._request
         said = self._said(heard.text, heard.language)
-        speech = SpeakOptions(language=services.assistant.language(said)) if request.end is PipelineStage.TTS else None
+        spoken = SpeakOptions(request.voice, services.assistant.language(said))
+        speech = spoken if request.end is PipelineStage.TTS else None
         answers = request.end is not PipelineStage.ASR
         return Rehearsal(services, said, self._session.peer, answers=answers, speech=speech)
 
@@ -278,7 +281,12 @@ class Turn:
 
     async def _reply(self, text: str, language: str | None) -> None:
         said = self._said(text, language)
-        reply = TurnReply(self._session, self._request.context, speaks=self._request.end is PipelineStage.TTS)
+        reply = TurnReply(
+            self._session,
+            self._request.context,
+            speaks=self._request.end is PipelineStage.TTS,
+            voice=self._request.voice,
+        )
         try:
             await reply.run(said)
         finally:
@@ -286,7 +294,7 @@ class Turn:
 
     async def _announce(self) -> None:
         await self._session.send(Synthesize(text=self._request.announce, voice=SynthesizeVoice()))
-        reply = TurnReply(self._session, self._request.context, speaks=True)
+        reply = TurnReply(self._session, self._request.context, speaks=True, voice=self._request.voice)
         try:
             await reply.speak(self._request.announce)
         finally:
@@ -330,6 +338,7 @@ def read_request(session: Session, event: Event) -> PipelineRequest:
         options=ListenOptions(language=choose_language(session.services, language)),
         said=said,
         context=context,
+        voice=fields.name(event, "voice"),
     )
 
 

@@ -23,10 +23,12 @@ from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
 class TurnReply:
     """Asks the assistant and sends what it says, as text and, where `speaks`, as sound."""
 
-    def __init__(self, session: Session, context: Mapping[str, Any], *, speaks: bool) -> None:
+    def __init__(self, session: Session, context: Mapping[str, Any], *, speaks: bool, voice: str | None = None) -> None:
+        """`voice`: who speaks; None: the house's voice for the language."""
         self._session = session
         self._context = dict(context)
         self._speaks = speaks
+        self._voice = voice
         self._text = ""
         self._started = False
 
@@ -101,4 +103,4 @@ class TurnReply:
             await out.stop()
 
     def _speaking(self, language: str | None) -> Speaking:
-        return Speaking(self._session.services, SpeakOptions(language=language), self._session.peer)
+        return Speaking(self._session.services, SpeakOptions(self._voice, language), self._session.peer)
