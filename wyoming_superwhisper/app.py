@@ -8,6 +8,7 @@ that come meanwhile wait for them.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import tempfile
@@ -38,6 +39,7 @@ from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
 from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import merged
 from wyoming_superwhisper.language import guess_language
+from wyoming_superwhisper.life import State
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb
 from wyoming_superwhisper.models.voices import read_voices
@@ -156,6 +158,7 @@ async def _start(
     engines = _needed(settings.server.services).intersection(engines)
     plan = _plan(settings, engines)
     operations = Operations(settings, plan.card, _video_memory(plan))
+    operations.life.tell(_settle_memory)
     recorder = Recorder(settings.record) if settings.record.dir else None
     workers = _make_workers(plan, operations)
     for worker in workers.values():
@@ -473,6 +476,19 @@ async def _drive_satellites(settings: Settings, server: Server, services: Servic
     from wyoming_superwhisper.satellites.fleet import Fleet  # with zeroconf: only after listening
 
     await Fleet(settings.satellites, server.serve_inside, services.timer_news).run()
+
+
+def _settle_memory(state: State) -> None:
+    """Once all is loaded, have the garbage collector leave alone what is here to stay, and look at the rest often.
+
+    What ends with a connection hangs together in cycles, sound and all, and would wait for hundreds of others. Without
+    the tens of thousands of objects of the start to go through, a look takes a millisecond.
+    """
+    if state is State.READY and not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
+        gc.collect()  # Python's rule of when to look at old objects counts those of the last look
+        gc.set_threshold(700, 5, 2)
 
 
 def _import_the_rest() -> None:
