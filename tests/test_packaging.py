@@ -41,7 +41,7 @@ def test_the_base_and_the_satellite_need_nothing_heavy() -> None:
 def test_nothing_pins_torch_to_a_build() -> None:
     for lines in requirements().values():
         for line in lines:
-            assert "==" not in line.replace("sys_platform ==", ""), line
+            assert "==" not in line.partition(";")[0], line  # after the semicolon: on which systems
             assert "+cpu" not in line
             assert "@" not in line
 
