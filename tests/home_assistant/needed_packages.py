@@ -17,7 +17,10 @@ COMPONENTS = (
     "media_player", "media_source", "network", "onboarding", "scene", "script", "stt", "system_log", "todo", "tts",
     "wake_word", "weather", "wyoming", "zeroconf",
 )  # fmt: skip
-FRONTEND = ("backup", "brands", "frontend", "hardware", "analytics", "person", "system_health", "tag", "zone")
+FRONTEND = (
+    "ai_task", "analytics", "backup", "brands", "camera", "frontend", "hardware", "hassio", "image_processing",
+    "infrared", "person", "radio_frequency", "stream", "system_health", "tag", "zone",
+)  # fmt: skip
 """What the browser's side needs besides."""
 
 BESIDES = ("imageio-ffmpeg",)
