@@ -706,6 +706,34 @@ def test_several_commands_are_several_calls(
     assert plain(intents.recognize(text, language)) == expected
 
 
+def test_another_room_means_the_device_of_the_same_name_there() -> None:
+    home = HomeSettings(
+        areas=(Area("salon", "Salon"), Area("cuisine", "Cuisine"), Area("garage", "Garage")),
+        devices=(
+            Device("light.a", "Plafonnier", ("plafonnier du salon",), "salon"),
+            Device("light.b", "Plafonnier", (), "cuisine"), Device("light.c", "Spots", (), "cuisine"),
+            Device("cover.v", "Volets", (), "salon", "shutter"),
+            Device("cover.g", "Grande porte", (), "garage", "garage"),
+        ),
+    )  # fmt: skip
+    intents = HassilIntents(("fr",), home)
+    before = intents.recognize("Allume le plafonnier du salon", "fr")
+    assert plain(intents.recognize("Celui de la cuisine aussi", "fr", None, before)) == [
+        ("HassTurnOn", {"name": "Plafonnier", "area": "Cuisine"})
+    ]
+    before = intents.recognize("Ouvre les volets", "fr", "salon")
+    (call,) = intents.recognize("Et le garage aussi", "fr", "salon", before)
+    assert call.slots["device_class"] == "shutter", "no garage is opened because shutters were"
+
+
+def test_a_question_is_followed_by_a_command(intents: HassilIntents) -> None:
+    before = intents.recognize("La lumière du salon est-elle allumée ?", "fr")
+    assert plain(before) == [("HassGetState", {"area": "Salon", "domain": "light", "state": "on"})]
+    assert plain(intents.recognize("Éteins-la.", "fr", None, before)) == [
+        ("HassTurnOff", {"area": "Salon", "domain": "light"})
+    ]
+
+
 def test_all_of_a_kind_means_that_kind_alone(intents: HassilIntents) -> None:
     assert plain(intents.recognize("Ferme tous les volets.", "fr")) == [
         ("HassTurnOff", {"domain": "cover", "device_class": "shutter"})

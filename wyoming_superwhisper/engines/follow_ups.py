@@ -38,6 +38,10 @@ _DOMAINS: dict[str, frozenset[str]] = {
 """Intents that may be said of another target, and of which kinds of device. Locks never: they are said in full."""
 
 
+_OF_WINDOWS = ("shutter", "blind", "shade", "curtain")
+"""Kinds of cover that let nobody in."""
+
+
 class FollowUps:
     """Reads a sentence against the last command of the same conversation."""
 
@@ -81,6 +85,8 @@ class FollowUps:
             if meant not in (None, "light") or "light" not in allowed:
                 return None
             kept["domain"], meant = "light", "light"
+        if not lights and (like := self._alike(last, place, allowed)):
+            return {**like, **kept}
         for kind, named in (("area", self._home.areas_named(place)), ("floor", self._home.floors_named(place))):
             if len(named) == 1 and self._wide(kept, last, meant):
                 return {kind: named[0].name, **kept}
@@ -99,7 +105,26 @@ class FollowUps:
             if meant not in ("light", "fan", "cover"):
                 return False
             kept["domain"] = meant
+            if meant == "cover":
+                kept["device_class"] = self._classes(last)
         return True
+
+    def _classes(self, last: IntentCall) -> str | list[str]:
+        """What kind of cover was meant last: of a whole room no gate is moved because a shutter was."""
+        classes = {device.device_class for device in self._home.devices_named(str(last.slots.get("name", "")))}
+        return classes.pop() if len(classes) == 1 and "" not in classes else list(_OF_WINDOWS)
+
+    def _alike(self, last: IntentCall, place: str, allowed: frozenset[str]) -> dict[str, Any]:
+        """The device of the same name in another room ("celui du salon aussi"); empty: there is none."""
+        areas = self._home.areas_named(place)
+        if len(areas) != 1:
+            return {}
+        for device in self._home.devices_named(str(last.slots.get("name", ""))):
+            for name in (device.name, *device.aliases):
+                there = [one for one in self._home.devices_named(name) if one.area == areas[0].id]
+                if len(there) == 1 and domain_of(there[0].id) in allowed:
+                    return {"name": name, "area": areas[0].name}
+        return {}
 
     def _device(
         self, said: str, kept: dict[str, Any], last: IntentCall, allowed: frozenset[str], meant: str | None
@@ -133,10 +158,12 @@ class FollowUps:
     def _phrase(self, call: IntentCall) -> str:
         slots = call.slots
         place = str(slots.get("area") or slots.get("floor") or "")
+        if call.name not in _DOMAINS and call.name != "HassGetState":
+            return ""
         if name := slots.get("name"):
-            return f"{name} {place}".strip() if call.name in _DOMAINS else ""
+            return f"{name} {place}".strip()
         kind = self._kind(call)
-        if not place or call.name not in _DOMAINS:
+        if not place:
             return ""
         return self._spoken.phrases.get(kind, "").replace("{area}", fold(place))
 
