@@ -472,7 +472,7 @@ def test_in_a_large_home_no_call_names_what_is_not_there(language: str, temperat
         assert areas_of(call) <= {area["name"] for area in large["areas"]}
         assert {one["slots"]["name"] for one in call.intents if "name" in one["slots"]} <= names
         understood += bool(call.intents)
-    assert understood >= len(calls) // 3
+    assert understood >= (0.5 if temperature else 0.7) * len(calls)
 
 
 def test_the_prompt_of_a_large_home_leaves_room_for_a_conversation() -> None:

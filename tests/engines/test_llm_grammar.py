@@ -275,6 +275,14 @@ def test_a_call_is_placed_where_the_sentence_says() -> None:
     ]
 
 
+def test_an_area_called_with_its_article_is_written_without() -> None:
+    home = home_from({"areas": [{"id": "a", "name": "L'atelier"}, {"id": "b", "name": "La cuisine d'été"}]})
+    assert [area.names for area in home.areas] == [("atelier",), ("cuisine d'été",)]
+    assert [area.id for area in home.areas_said("Il fait sombre dans l'atelier")] == ["a"]
+    (call,) = parse_calls('{"intent": "HassTurnOn", "domain": "light", "area": "atelier"}', home)
+    assert call.slots["area"] == "L'atelier"
+
+
 def test_a_room_in_the_name_of_a_device_is_no_place() -> None:
     home = home_from(
         {

@@ -23,9 +23,9 @@ from wyoming_superwhisper.models.demo.llama_data import demo_home, random_home, 
 pytest.importorskip("llama_cpp")
 
 DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
-MAX_WRONG_LOOSE = 0.25
-MAX_TAKEN_FOR_CALLS = 0.04
-"""Of sentences never seen: what the shipped model gets wrong; to be lowered when it is trained longer."""
+MAX_WRONG_LOOSE = 0.05
+MAX_TAKEN_FOR_CALLS = 0.01
+"""Of sentences never seen: what the shipped model may get wrong."""
 SENTENCES = yaml.safe_load(Path(__file__).with_name("demo_llama_sentences.yaml").read_text(encoding="utf-8"))
 CIRCUMSTANCES = ({"now": "2026-11-22 09:15"}, {"now": "2027-03-01 21:40+01:00", "area": "bureau"})
 
@@ -165,10 +165,17 @@ def test_an_answer_depends_on_the_turn_before(
     assert ask(engine, [text], language, history=(Exchange(*history),))[0].text == reply
 
 
-@pytest.mark.parametrize("text", ["Quelle heure est-il ?", "Quel jour sommes-nous ?"])
-def test_facts_are_left_to_those_who_know_them(engine: LlamaEngine, text: str) -> None:
-    honest = ("Je ne vois pas l'horloge d'ici.", "Je ne sais pas.")
-    assert ask(engine, [text], "fr", now="2026-11-22 09:15")[0].text in honest
+@pytest.mark.parametrize(
+    ("language", "text", "reply"),
+    [
+        ("fr", "Quelle heure est-il ?", "Je ne vois pas l'horloge d'ici."),
+        ("fr", "Quel jour sommes-nous ?", "Je ne vois pas l'horloge d'ici."),
+        ("en", "What time is it?", "I can not see the clock from here."),
+        ("en", "What day is it?", "I can not see the clock from here."),
+    ],
+)
+def test_facts_are_left_to_those_who_know_them(engine: LlamaEngine, language: str, text: str, reply: str) -> None:
+    assert ask(engine, [text], language, now="2026-11-22 09:15")[0].text == reply
 
 
 def test_the_model_is_small_enough_to_ship() -> None:

@@ -21,7 +21,7 @@ _CHAT_TOKENS = re.compile(
     r"|<0x[0-9A-F]{2}>",
     re.IGNORECASE,
 )
-_ARTICLE = re.compile(r"^(?:le|la|les|l|the|my|mon|ma|mes) ")
+_ARTICLE = re.compile(r"^(?:(?:le|la|les|l|the|my|mon|ma|mes) |l['’])(?=\w)")
 _NOT_IN_NAMES = re.compile(r"[\"\\{}\[\]<>|«»“”]")
 
 
@@ -57,8 +57,8 @@ class Home:
         return frozenset(device.domain for device in self.devices)
 
     def area_called(self, name: str) -> HomeArea | None:
-        """The area of that name or alias, as the model writes it."""
-        return self._areas_by_name.get(name_for_model(name))
+        """The area of that name or alias, as the model writes it: without an article."""
+        return self._areas_by_name.get(_without_article(name_for_model(name)))
 
     def area_of_id(self, area_id: str) -> HomeArea | None:
         """The area with that id."""
@@ -83,7 +83,7 @@ class Home:
     @cached_property
     def _areas_by_words(self) -> dict[str, str]:
         """Ids of the areas by the words of their names."""
-        words = {_ARTICLE.sub("", _words(name)): area.id for area in reversed(self.areas) for name in area.names}
+        words = {_without_article(_words(name)): area.id for area in reversed(self.areas) for name in area.names}
         return {name: area for name, area in words.items() if name}
 
     @cached_property
@@ -117,6 +117,11 @@ def name_for_model(name: str) -> str:
     return " ".join(_NOT_IN_NAMES.sub(" ", plain_text(name)).lower().split())[:MAX_NAME_CHARS].strip()
 
 
+def _without_article(name: str) -> str:
+    """The bare noun of a name like "L'atelier": what people say after any preposition ("mon atelier")."""
+    return _ARTICLE.sub("", name)
+
+
 def _words(text: str) -> str:
     """Letters and digits in lower case without accents, everything else one space: to find names by."""
     folded = unicodedata.normalize("NFKD", text).lower()
@@ -128,7 +133,8 @@ def _entries(data: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]:
 
 
 def _area(data: Mapping[str, Any]) -> HomeArea:
-    return HomeArea(str(data["id"]), str(data["name"]), _names(data))
+    names = tuple(dict.fromkeys(_without_article(name) for name in _names(data)))
+    return HomeArea(str(data["id"]), str(data["name"]), names)
 
 
 def _device(data: Mapping[str, Any]) -> HomeDevice:
