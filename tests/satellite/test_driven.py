@@ -66,6 +66,7 @@ async def _turn(folder: Path, one: Satellite) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.long
 async def test_of_two_that_hear_the_word_the_one_that_hears_it_better_answers(tmp_path: Path) -> None:
     near, far = tmp_path / "near", tmp_path / "far"
     near.mkdir()

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.speech import speech
-from wyoming_superwhisper.audio import SPEECH, write_wav
+from wyoming_superwhisper.audio import write_wav
 from wyoming_superwhisper.config import loader
 from wyoming_superwhisper.config.satellite_settings import (
     ListenSettings,
@@ -27,17 +27,16 @@ from wyoming_superwhisper.satellite.setting_up import SetUp
 def talk(tmp_path: Path) -> str:
     """A recording of somebody who is silent, then says a sentence, then the wake word."""
     path = tmp_path / "talk.wav"
-    said = SPEECH.silence(3.0) + speech("Bonjour à tous.", "fr")
-    write_wav(path, said + SPEECH.silence(7.0 - SPEECH.seconds(len(said))) + speech("okay nabu", "en-us"))
+    write_wav(path, speech("okay nabu", "en-us", before_s=0.6) + speech("Bonjour à tous.", "fr"))
     return str(path)
 
 
 async def test_set_up_tries_the_sound_and_writes_settings_that_load_and_a_service(talk: str, tmp_path: Path) -> None:
-    write_wav(tmp_path / "word.wav", speech("okay nabu", "en-us"))
     said: list[str] = []
     answers = iter([talk, "off", "yes", "okay_nabu", "küche-pi", "Küche", "no", "tcp://box:10300"])
-    status = await SetUp(SatelliteSettings(), tmp_path / "own", lambda _: next(answers), said.append).run()
-    assert status == 0
+    set_up = SetUp(SatelliteSettings(), tmp_path / "own", lambda _: next(answers), said.append)
+    set_up.noise_s, set_up.record_s = 0.5, 1.5
+    assert await set_up.run() == 0
     settings = loader.load(SatelliteSettings, tmp_path / "own" / "satellite.yaml", {})
     assert (settings.name, settings.area, settings.mic.device) == ("küche-pi", "Küche", talk)
     assert (settings.wake.words, settings.server.uri) == (("okay_nabu",), "tcp://box:10300")
@@ -50,7 +49,7 @@ async def test_set_up_tries_the_sound_and_writes_settings_that_load_and_a_servic
 async def test_the_doctor_is_content_with_what_works(talk: str) -> None:
     port = free_port()
     settings = SatelliteSettings(
-        mic=MicSettings(device=f"command:tail -c +96001 {talk}"),
+        mic=MicSettings(device=f"command:tail -c +1001 {talk}"),
         snd=SndSettings(device="off"),
         wake=WakeWordSettings(words=("okay_nabu",)),
         listen=ListenSettings(uri=f"tcp://127.0.0.1:{port}"),

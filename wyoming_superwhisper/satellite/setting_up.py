@@ -25,8 +25,6 @@ from wyoming_superwhisper.satellite.microphone import make_microphone
 from wyoming_superwhisper.satellite.speaker import make_speaker
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener, known_words
 
-RECORD_S = 4.0
-NOISE_S = 3.0
 WAKE_S = 8.0
 
 UNIT = """\
@@ -60,6 +58,9 @@ WantedBy=default.target
 
 class SetUp:
     """The conversation with the owner."""
+
+    noise_s = 3.0
+    record_s = 4.0
 
     def __init__(
         self,
@@ -99,10 +100,10 @@ class SetUp:
         try:
             async with make_microphone(replace(self._settings.mic, device=microphone)) as one:
                 self._tell("\nBe silent for three seconds …")
-                noise = await levels.listen(one, NOISE_S)
+                noise = await levels.listen(one, self.noise_s)
                 self._tell(f"The noise of the room: {noise.floor_db:.0f} dB (below -45 is good).")
                 self._tell("Now say a sentence …")
-                heard = await levels.listen(one, RECORD_S, lambda level: self._tell("  " + levels.bar(level)))
+                heard = await levels.listen(one, self.record_s, lambda level: self._tell("  " + levels.bar(level)))
             over_db = heard.peak_db - noise.floor_db
             self._tell(f"Your voice was {over_db:.0f} dB above the noise (20 and more is good).")
             if heard.clipped:
