@@ -118,10 +118,15 @@ def circumstances(request: AnswerRequest, home: Home) -> str:
     area = home.area_of_id(request.area) if request.area else None
     known = [name_for_model(request.language)[:16]]
     if area is not None:
-        known.append(f"room: {area.names[0]}")
+        known.append(f"room: {_inside(area.names[0])}")
     if now := plain_text(request.now)[:_MAX_NOW_CHARS]:
         known.append(f"time: {now}")
     return f"({'; '.join(known)})"
+
+
+def _inside(name: str) -> str:
+    """A name that can't end the brackets it stands in, and begin something of its own."""
+    return " ".join(re.sub("[();:]", " ", name).split())
 
 
 def fitting_history(history: Sequence[Exchange], budget: int, count: Callable[[str], int]) -> tuple[Exchange, ...]:
