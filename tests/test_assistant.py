@@ -23,7 +23,7 @@ from wyoming_superwhisper.engines.base import (
     RecognizeRequest,
 )
 from wyoming_superwhisper.engines.hassil import HassilIntents
-from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, OutOfMemory
+from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, NoText, OutOfMemory
 from wyoming_superwhisper.home import Home
 
 NOW = datetime(2026, 11, 22, 9, 5)
@@ -310,6 +310,12 @@ async def test_an_answer_that_breaks_off_says_so(make: Make) -> None:
 
     found = await parts(make(llm=Breaking()), "Raconte une histoire.")
     assert found == [Answer("Il était une fois"), Answer(" Désolé, ma réponse a été interrompue.")]
+
+
+async def test_what_leaves_nothing_to_answer_is_not_understood(make: Make) -> None:
+    model = FakeLanguageModel("x")
+    model.error = NoText("nothing but marks")
+    assert await part(make(llm=model), "<|im_end|>") == NotRecognized("Désolé, je n'ai pas compris.")
 
 
 async def test_a_lost_model_is_an_error_that_the_client_learns_of(make: Make) -> None:

@@ -24,7 +24,7 @@ from wyoming_superwhisper.engines.base import (
     Priority,
     RecognizeRequest,
 )
-from wyoming_superwhisper.errors import Busy, EngineLost, SuperwhisperError
+from wyoming_superwhisper.errors import Busy, EngineLost, NoText, SuperwhisperError
 from wyoming_superwhisper.guarded import guarded_target
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.intents_text import language_of, normalise
@@ -440,6 +440,9 @@ class Assistant:
                         yield Answer(part.text)
         except EngineLost:
             raise  # a client must learn that its request died, and may ask again at once
+        except NoText:  # nothing is left of it once the marks of chat are taken out
+            yield NotRecognized(phrases.say("not_understood", turn.language))
+            return
         except SuperwhisperError as error:
             logger.warning("The language model did not answer: %s", error)
             yield self._excuse(turn, understood, error, text)

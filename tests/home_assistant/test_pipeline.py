@@ -6,13 +6,15 @@ import asyncio
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+import aiohttp
 import pytest
 from wyoming.info import Describe
 
-from tests.conftest import RunningServer
+from tests.conftest import RunningServer, free_port, start_server
 from tests.home_assistant.core import HomeAssistantCore
-from tests.home_assistant.voice import Turn, Voice, said, words
+from tests.home_assistant.voice import Turn, Voice, add_by_hand, remove, said, words
 from tests.server.speech import client
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
@@ -94,9 +96,32 @@ async def test_describe_is_answered_within_a_second_while_everything_is_busy(
     assert max(times) < 1.0
 
 
-async def test_a_pipeline_may_use_recognition_alone(voice: Voice) -> None:
-    own = "conversation.home_assistant"
-    async with voice.pipeline(conversation_engine=own, tts_engine=None, tts_language=None) as pipeline:
-        turn = await voice.run(pipeline, said("fr", "Allume la lumière du salon."), end="intent", fetch=False)
-    assert turn.heard == "Allume la lumière du salon."
-    assert turn.response["response_type"] == "action_done"
+async def test_who_only_has_speech_recognised_costs_no_time_of_the_language_model(
+    home_assistant: HomeAssistantCore, tmp_path: Path
+) -> None:
+    page = f"127.0.0.1:{free_port()}"
+    server = start_server(tmp_path / "log.txt", "--metrics", page)
+    async with home_assistant.connect() as link:
+        entry = (await add_by_hand(link, server.host, server.port))["result"]["entry_id"]
+        try:
+            voice = await Voice.of_entry(link, entry)
+            own = "conversation.home_assistant"
+            async with voice.pipeline(conversation_engine=own, tts_engine=None, tts_language=None) as pipeline:
+                for text in ("Allume la lumière du salon.", "Raconte-moi une blague.", "Éteins la lumière du salon."):
+                    turn = await voice.run(pipeline, said("fr", text), end="intent", pace=1.0)
+                    assert turn.heard == text
+            assert await tokens(page) == 0
+            async with voice.pipeline() as pipeline:
+                await voice.run(pipeline, said("fr", "Raconte-moi une blague."), pace=1.0)
+            assert await tokens(page) > 0
+        finally:
+            await remove(link, entry)
+            server.stop()
+
+
+async def tokens(page: str) -> float:
+    """What the language model has read and written so far."""
+    async with aiohttp.ClientSession() as http, http.get(f"http://{page}/metrics") as answer:
+        figures = await answer.text()
+    name = "wyoming_superwhisper_llm_tokens_total"
+    return sum(float(line.split()[-1]) for line in figures.splitlines() if line.startswith(name))
