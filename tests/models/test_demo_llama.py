@@ -24,7 +24,7 @@ pytest.importorskip("llama_cpp")
 
 DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
 MAX_WRONG_LOOSE = 0.05
-MAX_TAKEN_FOR_CALLS = 0.01
+MAX_TAKEN_FOR_CALLS = 0.015
 """Of sentences never seen: what the shipped model may get wrong."""
 SENTENCES = yaml.safe_load(Path(__file__).with_name("demo_llama_sentences.yaml").read_text(encoding="utf-8"))
 CIRCUMSTANCES = ({"now": "2026-11-22 09:15"}, {"now": "2027-03-01 21:40+01:00", "area": "bureau"})
