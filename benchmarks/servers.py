@@ -133,7 +133,7 @@ def _wait(port: int, process: subprocess.Popen[bytes], began: float, speech: boo
         try:
             asyncio.run(describe(port))
             break
-        except OSError:
+        except (OSError, RuntimeError):  # a port that nobody listens on may even answer itself
             time.sleep(0.005)
     else:
         raise RuntimeError(f"the server did not come up (status {process.poll()})")

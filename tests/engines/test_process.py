@@ -211,6 +211,8 @@ async def test_a_promoted_guess_is_served_as_a_final_and_not_preempted(shared: W
     worker.promote(waiting_guess)
     await worker.call("echo", {"name": "final"})
     assert running_guess.ended
+    assert running_guess.reply is not None
+    assert running_guess.reply.data["priority"] == Priority.FINAL, "its engine knows too"
     assert waiting_guess.ended
     assert (await worker.call("order")).data["order"][-3:] == ["running", "waiting", "final"]
 

@@ -131,6 +131,26 @@ async def test_a_final_joins_the_guess_that_asks_the_same() -> None:
         assert not recognizer._on_their_way
 
 
+async def test_a_guess_becomes_urgent_by_its_request() -> None:
+    async with running("FakeModels", {"s": 0.3}) as worker:
+        intents, llm = RemoteIntents(worker), RemoteLanguageModel(worker)
+        synthesizer = RemoteSynthesizer(worker, ())
+        said = RecognizeRequest("allume le salon", "fr", None, (IntentCall("HassTurnOn", {"area": "Salon"}),))
+        question, piece = AnswerRequest("bonjour", "fr"), SpeakRequest("Bonjour.", "fr_FR")
+        guesses = [
+            asyncio.ensure_future(intents.recognize(said, Priority.GUESS)),
+            asyncio.ensure_future(anext(llm.answer(question, Priority.GUESS))),
+            asyncio.ensure_future(synthesizer.speak(piece, Priority.GUESS)),
+        ]
+        await asyncio.sleep(0.1)  # the first is at work, the others wait
+        intents.promote(said)
+        synthesizer.promote(piece)
+        llm.promote(AnswerRequest("bonsoir", "fr"))  # nobody asked for that
+        await asyncio.gather(*guesses)
+        methods = [call["method"] for call in await asked(worker)]
+    assert methods == ["intents.recognize", "speak", "answer"]
+
+
 async def test_leaving_an_answer_cancels_it() -> None:
     async with running("FakeModels", {"s": 30}) as worker:
         answer = RemoteLanguageModel(worker).answer(AnswerRequest("bonjour", "fr"))
