@@ -80,7 +80,7 @@ async def test_a_whole_command_is_over_soon(patient: RunningServer) -> None:
     assert [text for text, _ in ends] == list(WHOLE)
     took = sorted(took for _, took in ends)
     assert took[0] > 0
-    assert took[len(took) // 2] < 0.8, took  # 0.45 s on a machine that has nothing else to do
+    assert took[len(took) // 2] < 1.2, took  # 0.45 s on a machine that has nothing else to do
 
 
 async def test_who_hesitates_in_a_sentence_is_heard_to_its_end(patient: RunningServer) -> None:

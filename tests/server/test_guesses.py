@@ -139,14 +139,14 @@ async def check_streams(served: Served, count: int, seed: int) -> None:
     kept = served.guesses("asr", "kept")
     heard = await stream_all(served.server, made)
     assert [one.text for one in heard] == await asyncio.to_thread(plain_texts, made)
-    assert served.guesses("asr", "kept") - kept >= 0.9 * count
+    assert served.guesses("asr", "kept") - kept >= int(0.9 * count)
     waits = sorted(one.waited_s for one in heard)
     assert waits[count // 2] < 0.1, waits  # a few milliseconds, on a machine that has nothing else to do
 
 
 @pytest.mark.timeout(180)  # transformers are imported here
 async def test_commands_are_answered_by_guesses_with_the_text_of_generate(served: Served) -> None:
-    await check_streams(served, 10, seed=1)
+    await check_streams(served, 8, seed=1)
 
 
 @pytest.mark.long
