@@ -349,6 +349,8 @@ class Seat:
         while True:
             holder = self._holder
             left_s = self._link.lost_s - holder.silent_s if holder else self._link.ping_s
+            if self.state is LinkState.MUTED:  # then it has nothing to say; one that is gone holds nobody up
+                left_s = self._link.ping_s
             if holder is not None and left_s <= 0:
                 task = self._visitors.get(holder)
                 self._leave(holder, f"has said nothing for {holder.silent_s:.0f} s")
