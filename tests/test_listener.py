@@ -17,7 +17,8 @@ import pytest
 
 from wyoming_superwhisper.listener import Listener
 
-HAS_IPV6 = bool(Path("/proc/net/if_inet6").read_text(encoding="ascii"))
+_IPV6 = Path("/proc/net/if_inet6")
+HAS_IPV6 = _IPV6.exists() and bool(_IPV6.read_text(encoding="ascii"))
 
 
 class Doorman:
