@@ -96,10 +96,10 @@ class Driver:
 
 
 @asynccontextmanager
-async def driver(uri: str, *, run: bool = True) -> AsyncIterator[Driver]:
-    """Connected; with `run` it has asked for the seat and what the satellite is."""
+async def driver(uri: str, *, run: bool = True, address: str = "127.0.0.1") -> AsyncIterator[Driver]:
+    """Connected from this address; with `run` it has asked for the seat and what the satellite is."""
     host, _, port = uri.removeprefix("tcp://").rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    reader, writer = await asyncio.open_connection(host, int(port), local_addr=(address, 0))
     one = Driver(reader, writer)
     task = asyncio.create_task(one.run())
     try:

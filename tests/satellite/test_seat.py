@@ -387,3 +387,37 @@ async def test_a_cancel_word_ends_the_turn_and_nothing_is_played(tmp_path: Path)
         await ha.expect("audio-stop")
         await ha.send(AudioStart(timestamp=0, **VOICE))
         assert loud_s(one.played) == 0
+
+
+async def test_another_address_gets_an_error_unless_the_holder_has_been_silent_for_long(tmp_path: Path) -> None:
+    options = ("--set", "server.lost_s=2", "--set", "server.ping_s=0.7", "--set", "listen.allow=127.0.0.0/8")
+    async with satellite(tmp_path, *options) as one, driver(one.uri) as holder:
+        async with driver(one.uri, run=False, address="127.0.0.2") as other:
+            await other.send(RunSatellite())
+            assert (await other.expect("error")).data["code"] == "busy"
+        await holder.send(Ping(text="still here"))
+        await holder.expect("pong")
+        holder.answers_pings = False
+        await one.logged("has said nothing")
+        async with driver(one.uri, address="127.0.0.2") as other:
+            one.process.send_signal(signal.SIGUSR1)
+            await other.expect("run-pipeline")
+
+
+async def test_the_seat_is_remembered_over_a_restart_where_that_is_set_and_else_not(tmp_path: Path) -> None:
+    for remember, code in (("false", None), ("true", "not-allowed")):
+        options = ("--set", f"listen.remember={remember}")
+        async with satellite(tmp_path, *options) as one, driver(one.uri):
+            pass
+        async with satellite(tmp_path, *options) as one, driver(one.uri, run=False, address="127.0.0.2") as other:
+            await other.send(RunSatellite(), Describe())
+            answer = await other.expect("error", "info")
+            assert answer.data.get("code") == code
+
+
+async def test_an_address_outside_the_allowed_networks_gets_nothing(tmp_path: Path) -> None:
+    options = ("--set", "listen.allow=10.0.0.0/8")
+    async with satellite(tmp_path, *options) as one, driver(one.uri, run=False) as stranger:
+        await stranger.send(Describe())
+        with pytest.raises(Dropped):
+            await stranger.expect("info")
