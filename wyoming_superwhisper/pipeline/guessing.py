@@ -45,6 +45,11 @@ class Guesser:
         return None if self._guess is None else self._guess.heard
 
     @property
+    def pending(self) -> bool:
+        """Whether a guess is being made."""
+        return self._guess is not None and self._guess.heard is None
+
+    @property
     def complete(self) -> bool | None:
         """Whether that is a whole command; None: not known."""
         rehearsal = None if self._guess is None else self._guess.rehearsal

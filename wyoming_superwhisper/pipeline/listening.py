@@ -75,7 +75,8 @@ class Listening:
         """Whether the speaker has ended, by what was said and the silence after it; never for a file sent at once."""
         guesser = self._guesser
         if guesser is None or guesser.heard is None:
-            return self._end_of_turn.over(self._utterance.voice)
+            # What is being found out may be that the words ask for more.
+            return self._end_of_turn.over(self._utterance.voice, unfinished=guesser is not None and guesser.pending)
         voice, heard = self._utterance.voice, guesser.heard
         known = guesser.complete or self._services.habits.is_whole(heard.text)
         complete = known and is_certain(heard, voice.voiced_samples / SAMPLE_RATE)
