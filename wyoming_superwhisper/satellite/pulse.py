@@ -24,6 +24,8 @@ FRAGMENT_S = 0.06
 """What a capture delivers at once, in seconds."""
 AHEAD_S = 0.2
 """Sound that the server holds ahead of what is heard, in seconds."""
+FIRST_S = 0.08
+"""Sound that the server wants before it begins, so that a beginning has no gaps on a busy machine, in seconds."""
 STEP_S = 0.02
 """What is written at once: what is cut off ends at such a step, in seconds."""
 
@@ -53,9 +55,9 @@ class Stream:
         self._library = _load()
         spec = _SampleSpec(_S16LE, format.rate, channels)
         frame = 2 * channels
-        ahead, fragment = (round(seconds * format.rate) * frame for seconds in (AHEAD_S, FRAGMENT_S))
+        ahead, first, fragment = (round(seconds * format.rate) * frame for seconds in (AHEAD_S, FIRST_S, FRAGMENT_S))
         any_size = _AS_THE_SERVER_LIKES
-        buffer = _Buffer(any_size, ahead, 2 * frame, any_size, fragment)
+        buffer = _Buffer(any_size, ahead, first, any_size, fragment)
         error = ctypes.c_int(0)
         self._stream = self._library.pa_simple_new(
             None,
