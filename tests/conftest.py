@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -30,6 +31,16 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
         return (collection_path.name in LLAMA_TESTS) != config.getoption("--llama") or None
     return None
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Levels that a test has set, as the command line does, are put back after it."""
+    ours = [logging.getLogger(name) for name in (None, "wyoming_superwhisper")]
+    levels = [logger.level for logger in ours]
+    yield
+    for logger, level in zip(ours, levels, strict=True):
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)
