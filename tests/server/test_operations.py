@@ -208,19 +208,27 @@ def _bucket(service: str, bound: float) -> tuple[str, frozenset[str]]:
     return key("request_seconds_bucket", service, "+Inf" if bound == float("inf") else str(float(bound)))
 
 
+def _answers(operated: Operated) -> list[dict[str, str]]:
+    return [line for line in operated.log() if line["logger"].endswith("traffic")]
+
+
 async def test_nothing_that_is_said_is_in_the_log_and_each_turn_has_an_id(operated: Operated) -> None:
     sentence = "Combien de kilomètres y a-t-il jusqu'à la Lune argentée ?"
+    before = len(_answers(operated))
     async with client(operated.server) as one:
         heard = await one.transcribe(said("Allume la lumière de la cuisine."), "fr")
         await speak(one, "Les hippopotames dansent merveilleusement.")
         await one.send(Transcript(text=sentence, language="fr"))
         await one.until("handled", "not-recognized", "intent", "not-handled")
+    async with asyncio.timeout(10):
+        while len(_answers(operated)) < before + 3:  # noqa: ASYNC110 - a line comes a moment after what it tells of
+            await asyncio.sleep(0.02)
     text = operated.server.log.read_text("utf-8")
     for word in ("hippopotames", "kilomètres", "argentée", "merveilleusement", *heard.strip(".").split()[-1:]):
         assert word not in text, word
     lines = operated.log()
     assert {line["level"] for line in lines} >= {"debug", "info"}
-    answered = [line for line in lines if line["logger"].endswith("traffic")][-3:]
+    answered = _answers(operated)[before:]
     assert [line["message"].split("] ")[1].split(":")[0] for line in answered] == ["asr", "tts", "conversation"]
     assert len({line["turn"] for line in answered}) == 3
     assert all(len(line["turn"]) == 8 for line in answered)
