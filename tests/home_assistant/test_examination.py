@@ -51,8 +51,10 @@ async def test_a_server_that_home_assistant_uses_and_then_loses(
     assert problems(findings) == []
     assert home_assistant.version in lines(findings, "HA version", State.OK)[0]
     assert "43 entities" in lines(findings, "HA exposed", State.OK)[0]
-    # Other tests may have left one that is loaded; without any, `tests/link` has what is said.
+    # Other tests may have left one that is loaded.
     before = sum("is set up and loaded" in line for line in lines(findings, "HA to us", State.OK))
+    if not before:
+        assert "is not set up" in lines(findings, "HA to us", State.NOTE)[0]
     async with home_assistant.connect() as link:
         entry = (await add_by_hand(link, our_server.host, our_server.port))["result"]["entry_id"]
         try:
