@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wyoming_superwhisper.engines.process import WorkerState
+from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
 from wyoming_superwhisper.life import Life, State
 

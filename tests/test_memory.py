@@ -11,7 +11,7 @@ import pytest
 
 from wyoming_superwhisper import memory
 from wyoming_superwhisper.config.settings import GpuSettings, Settings
-from wyoming_superwhisper.engines.process import WorkerState
+from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
 from wyoming_superwhisper.gpu import Card, CardWatch, GpuChoice, Survey
 from wyoming_superwhisper.memory import Budget, MemoryWatch, ProcessMemory

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engines.test_process import ROOT, until
+from tests.engines.front.fake_worker import ROOT, until
 from tests.fakes import FAKE_ENGINE
 from wyoming_superwhisper import memory
 from wyoming_superwhisper.config.settings import GpuSettings, LimitSettings, Settings
-from wyoming_superwhisper.engines import process
-from wyoming_superwhisper.engines.process import WorkerProcess, WorkerState
+from wyoming_superwhisper.engines.front import supervisor
+from wyoming_superwhisper.engines.front.availability import WorkerState
+from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.errors import EngineLost, EngineUnavailable
 from wyoming_superwhisper.gpu import Card, GpuChoice, Survey
 from wyoming_superwhisper.life import State
@@ -75,7 +76,7 @@ async def test_a_card_that_vanishes_is_survived_on_the_cpu_where_none_was_named(
 
 
 async def test_a_card_that_was_named_is_missed_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "LOAD_RETRY_S", (0.2,))
+    monkeypatch.setattr(supervisor, "LOAD_RETRY_S", (0.2,))
     driver = Driver()
     async with operating(Settings(gpu=GpuSettings(device="RTX 3090")), driver) as (operations, worker):
         driver.cards = ()

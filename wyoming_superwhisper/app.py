@@ -22,8 +22,9 @@ from wyoming_superwhisper import gpu, info, replies, wire
 from wyoming_superwhisper.assistant import Assistant, WithoutRules
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo
-from wyoming_superwhisper.engines.process import WorkerProcess, WorkLimits
-from wyoming_superwhisper.engines.remote import (
+from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
+from wyoming_superwhisper.engines.front.process import WorkerProcess
+from wyoming_superwhisper.engines.front.remote import (
     RemoteIntents,
     RemoteLanguageModel,
     RemoteRecognizer,

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from wyoming_superwhisper.engines.process import WorkerState
+from wyoming_superwhisper.engines.front.availability import WorkerState
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class State(enum.Enum):
 
 
 class Engine(Protocol):
-    """What is looked at of an engine (`engines.process.WorkerProcess`)."""
+    """What is looked at of an engine (`engines.front.process.WorkerProcess`)."""
 
     name: str
 

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from wyoming_superwhisper import gpu
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.engines.process import WorkerState
+from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
 from wyoming_superwhisper.observer import Usage
 
@@ -35,10 +35,12 @@ _MB = 1 << 20
 
 
 class Worker(Protocol):
-    """What is looked at, and ordered, of a worker (`engines.process.WorkerProcess`)."""
+    """What is looked at, and ordered, of a worker (`engines.front.process.WorkerProcess`)."""
 
     name: str
-    generation: int
+
+    @property
+    def generation(self) -> int: ...
 
     @property
     def state(self) -> WorkerState: ...

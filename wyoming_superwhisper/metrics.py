@@ -56,11 +56,15 @@ STATES = ("starting", "ready", "degraded", "stopping")
 
 
 class Queues(Protocol):
-    """What is read of an engine when the figures are asked for (`engines.process.WorkerProcess`)."""
+    """What is read of an engine when the figures are asked for (`engines.front.process.WorkerProcess`)."""
 
     name: str
-    restarts: int
-    recycled: int
+
+    @property
+    def restarts(self) -> int: ...
+
+    @property
+    def recycled(self) -> int: ...
 
     @property
     def running(self) -> int:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from wyoming_superwhisper import gpu
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.engines.process import JobRecord, WorkerProcess, WorkerState
+from wyoming_superwhisper.engines.front.availability import WorkerState
+from wyoming_superwhisper.engines.front.job_record import JobRecord
+from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.http_listener import Answer, HttpListener
 from wyoming_superwhisper.life import Life
 from wyoming_superwhisper.memory import Budget, CardGone, MemoryWatch

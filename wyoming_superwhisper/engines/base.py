@@ -1,7 +1,7 @@
 """What an engine promises: the values that travel, the worker-side `Engine`, and the front-side interfaces.
 
 An *engine* is a loaded model behind an interface, living in a *worker* process of its own. The front process
-talks to it through the protocols at the end of this module; `engines.remote` implements them over a worker.
+talks to it through the protocols at the end of this module; `engines.front.remote` implements them over a worker.
 Audio is signed 16-bit little-endian mono PCM everywhere here, at 16 kHz for recognition.
 """
 

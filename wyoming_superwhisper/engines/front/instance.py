@@ -1,4 +1,4 @@
-"""One process of a worker: spawned, spoken to over a socket, ended. What runs in it and why is `process`'s business."""
+"""One process of a worker: spawned, loaded, spoken to over a socket, ended. Why and when is `supervisor`'s business."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from wyoming.event import Event
 
 from wyoming_superwhisper import wire
 from wyoming_superwhisper.engines import worker
-from wyoming_superwhisper.engines.jobs import Job
+from wyoming_superwhisper.engines.front.jobs import Job
+from wyoming_superwhisper.errors import EngineUnavailable, ModelError, SuperwhisperError
 
 CLOSE_S = 2.0
 """Time a process has to end by itself when it is closed."""
@@ -38,13 +39,40 @@ BASE_ENVIRONMENT = {
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """How to start a worker's process."""
+    """What to run, and how."""
 
     engine: str
+    """As the registry names it."""
+    configuration: Mapping[str, Any]
+    """JSON for the engine."""
     environment: Mapping[str, str]
-    python: str = sys.executable
-    loopback: bool = False
+    """Added to ours (CUDA_VISIBLE_DEVICES, thread counts)."""
+    log: Mapping[str, str]
+    """`level` and `format`."""
+    nice: int
+    python: str
+    loopback: bool
     """Have it connect back rather than inherit a socket."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a process says of itself once it has loaded its engine."""
+
+    capacity: int = 0
+    """Calls that it takes at a time."""
+    capabilities: Mapping[str, Any] = field(default_factory=dict)
+    memory_bytes: int = 0
+    """Resident memory after loading."""
+
+
+class LoadFailed(Exception):
+    """A process could not be started, or its engine not be loaded."""
+
+    def __init__(self, error: SuperwhisperError) -> None:
+        """`error`: `ModelError` for what the owner must mend, else `EngineUnavailable` or what forbade the load."""
+        super().__init__(error)
+        self.error = error
 
 
 @dataclass(eq=False)
@@ -65,12 +93,33 @@ class Instance:
 
     @classmethod
     async def spawn(cls, program: Program) -> Instance:
-        """Start a process and connect to it. Raises OSError."""
-        return await (_spawn_on_loopback(program) if program.loopback else _spawn_on_socket_pair(program))
+        """Start a process and connect to it. Raises `LoadFailed`."""
+        try:
+            return await (_spawn_on_loopback(program) if program.loopback else _spawn_on_socket_pair(program))
+        except OSError as error:
+            raise LoadFailed(EngineUnavailable(f"its process could not be started: {error}")) from error
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    async def load(self, program: Program, within_s: float) -> Hello:
+        """Have it load its engine. Raises `LoadFailed`, and TypeError, ValueError for what is not JSON."""
+        self.send("configure", {"engine": dict(program.configuration), "log": dict(program.log), "nice": program.nice})
+        try:
+            async with asyncio.timeout(within_s):
+                answer = await self.reader.read()
+        except TimeoutError:
+            raise LoadFailed(EngineUnavailable(f"it took longer than {within_s:g} s to load")) from None
+        except (OSError, SuperwhisperError):
+            answer = None
+        if answer is None:
+            raise LoadFailed(EngineUnavailable(f"it died while it loaded ({await self.exit_status()})"))
+        if answer.type != "hello":
+            kind = ModelError if answer.data["code"] == worker.MODEL_ERROR else EngineUnavailable
+            raise LoadFailed(kind(answer.data["text"]))
+        self.loaded = True
+        return Hello(answer.data["capacity"], answer.data["capabilities"], answer.data["memory_bytes"])
 
     def send(self, kind: str, data: Mapping[str, Any], payload: bytes = b"") -> None:
         """Without waiting: what is on its way is bounded by the worker's capacity. A loss is noticed by the reader."""

@@ -32,8 +32,8 @@ from wyoming_superwhisper.engines.base import (
     WakeWordDetection,
     WakeWordInfo,
 )
-from wyoming_superwhisper.engines.jobs import Job
-from wyoming_superwhisper.engines.process import WorkerProcess
+from wyoming_superwhisper.engines.front.jobs import Job
+from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.errors import EngineLost, SuperwhisperError, UnknownModel
 
 FRAME_BYTES = 2 * FRAME_SAMPLES

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.engines.test_process import ROOT
+from tests.engines.front.fake_worker import ROOT
 from wyoming_superwhisper.engines.base import (
     AnswerPart,
     AnswerRequest,
@@ -27,8 +27,8 @@ from wyoming_superwhisper.engines.base import (
     WakeWordDetection,
     WakeWordInfo,
 )
-from wyoming_superwhisper.engines.process import WorkerProcess
-from wyoming_superwhisper.engines.remote import (
+from wyoming_superwhisper.engines.front.process import WorkerProcess
+from wyoming_superwhisper.engines.front.remote import (
     RemoteIntents,
     RemoteLanguageModel,
     RemoteRecognizer,
@@ -173,13 +173,13 @@ async def test_voice_activity_does_not_depend_on_how_the_audio_was_cut() -> None
         activity = RemoteVoiceActivity(worker)
         for sizes in ([320], [len(audio)], [1, 1023, 1024, 5000]):
             stream = await activity.open()
-            at, calls = 0, worker._last_id
+            at, calls = 0, worker._calls.begun
             while at < len(audio):
                 size = generator.choice(sizes)
                 state = await stream.feed(audio[at : at + size])
                 at += size
             assert state == expected
-            assert worker._last_id - calls <= whole_frames // 512 + 2, "more calls than frames"
+            assert worker._calls.begun - calls <= whole_frames // 512 + 2, "more calls than frames"
             await stream.close()
             await stream.close()
         assert (await worker.call("count")).data == {"streams": 0}
@@ -188,9 +188,9 @@ async def test_voice_activity_does_not_depend_on_how_the_audio_was_cut() -> None
 async def test_a_backlog_is_sent_in_pieces_of_a_second() -> None:
     async with running("FakeStreams") as worker:
         stream = await RemoteVoiceActivity(worker).open()
-        calls = worker._last_id
+        calls = worker._calls.begun
         await stream.feed(QUIET * 16_000 * 30)
-        assert worker._last_id - calls == 1 + 31
+        assert worker._calls.begun - calls == 1 + 31
         await stream.close()
 
 

@@ -1,0 +1,233 @@
+"""The calls of a worker: queues, priorities, cancels, credit, memory; with real processes of a fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from tests.engines.front.fake_worker import running
+from wyoming_superwhisper.engines.base import Priority
+from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
+from wyoming_superwhisper.engines.front.job_record import JobRecord
+from wyoming_superwhisper.engines.front.jobs import Reply
+from wyoming_superwhisper.engines.front.process import WorkerProcess
+from wyoming_superwhisper.errors import (
+    Busy,
+    Internal,
+    OutOfMemory,
+    SuperwhisperError,
+    UnknownVoice,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+# --- calls ---
+
+
+async def test_a_call_and_its_answer() -> None:
+    async with running() as worker:
+        reply = await worker.call("echo", {"text": "Où ? 😀"}, bytes(5_000_000))
+        assert reply == Reply({"text": "Où ? 😀"}, bytes(5_000_000))
+        assert worker.capabilities["configuration"] == {}
+        assert worker.memory_bytes > 1_000_000
+        assert worker.pid is not None
+
+
+async def test_calls_run_side_by_side_up_to_the_capacity() -> None:
+    async with running({"capacity": 3}) as worker:
+        began = time.monotonic()
+        tasks = [asyncio.create_task(worker.call("sleep", {"s": 0.3})) for _ in range(6)]
+        await asyncio.sleep(0.1)
+        assert (worker.running, worker.waiting(Priority.FINAL)) == (3, 3)
+        await asyncio.gather(*tasks)
+        assert 0.6 <= time.monotonic() - began < 1.5
+
+
+async def test_parts_stream_and_end_with_a_reply(shared: WorkerProcess) -> None:
+    worker = shared
+    async with worker.stream("parts", {"n": 5, "size": 3}) as stream:
+        assert [(part.data["number"], part.payload) async for part in stream] == [(n, b"xxx") for n in range(1, 6)]
+        assert stream.reply.data["sent"] == 5
+
+
+async def test_a_reader_that_stops_reading_stops_the_engine_until_it_goes_on() -> None:
+    async with running(limits=WorkLimits(parts=10)) as worker, worker.stream("parts", {"n": 100}) as stream:
+        first = await anext(stream)
+        assert first.data["number"] == 1
+        await asyncio.sleep(0.3)
+        assert stream.job.parts_received == 10
+        assert [part.data["number"] async for part in stream] == list(range(2, 101))
+        assert stream.reply.data["took_s"] >= 0.3
+
+
+async def test_who_waits_for_its_reader_is_not_overdue() -> None:
+    async with running(limits=WorkLimits(parts=2, job_s=0.3)) as worker, worker.stream("parts", {"n": 4}) as stream:
+        await asyncio.sleep(0.8)
+        assert [part.data["number"] async for part in stream] == [1, 2, 3, 4]
+        assert worker.generation == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "error"),
+    [
+        ("fail", {"code": "unknown-voice", "text": "No such voice."}, UnknownVoice("No such voice.")),
+        ("fail", {"code": "out-of-memory", "text": "Full."}, OutOfMemory("Full.")),
+        ("fault", {}, Internal("The engine had a fault: RuntimeError: a fault in the engine")),
+        ("nan", {}, Internal("The engine had a fault: ValueError: Out of range float values are not JSON compliant")),
+        ("echo", {"x": float("nan")}, Internal("The server asked its engine for something that makes no sense.")),
+        ("forget", {}, Internal("The engine ended its work without an answer.")),
+        ("no such method", {}, Internal("The engine had a fault: ValueError: unknown method no such method")),
+    ],
+)
+async def test_a_call_that_fails_costs_only_itself(
+    method: str, data: dict[str, Any], error: SuperwhisperError, shared: WorkerProcess
+) -> None:
+    worker = shared
+    with pytest.raises(type(error)) as caught:
+        await worker.call(method, data)
+    assert str(caught.value).startswith(str(error))
+    assert (await worker.call("echo", {"still": "here"})).data == {"still": "here"}
+    assert worker.generation == 1
+
+
+async def test_half_a_surrogate_pair_costs_nothing(shared: WorkerProcess) -> None:
+    assert (await shared.call("echo", {"text": "\ud800"})).data == {"text": "\ud800"}
+
+
+# --- the queue ---
+
+
+async def test_a_full_queue_is_busy_each_kind_for_itself() -> None:
+    async with running(limits=WorkLimits(queue_final=2, queue_guess=1)) as worker:
+        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.3})) for _ in range(3)]
+        calls.append(asyncio.create_task(worker.call("sleep", {"s": 0.3}, priority=Priority.GUESS)))
+        await asyncio.sleep(0)
+        for priority in Priority:
+            with pytest.raises(Busy):
+                await worker.call("echo", priority=priority)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+async def test_finals_are_served_before_guesses_in_order(shared: WorkerProcess) -> None:
+    worker = shared
+    block = asyncio.create_task(worker.call("sleep", {"s": 0.2, "name": "first"}))
+    await asyncio.sleep(0.05)
+    calls = [
+        worker.call("echo", {"name": name}, priority=Priority.GUESS if name.startswith("g") else Priority.FINAL)
+        for name in ("g1", "f1", "g2", "f2")
+    ]
+    await asyncio.gather(block, *calls)
+    assert (await worker.call("order")).data["order"][-5:] == ["first", "f1", "f2", "g1", "g2"]
+
+
+async def test_a_final_preempts_the_newest_guess_which_runs_again_later() -> None:
+    async with running({"capacity": 2}) as worker:
+        guesses = [
+            asyncio.create_task(worker.call("sleep", {"s": 0.5, "name": name}, priority=Priority.GUESS))
+            for name in ("old", "new")
+        ]
+        await asyncio.sleep(0.1)
+        await worker.call("echo", {"name": "final"})
+        assert not any(guess.done() for guess in guesses)
+        await asyncio.gather(*guesses)
+        assert (await worker.call("order")).data["order"] == ["old", "new", "final", "new"]
+        assert worker.preempted == 1
+
+
+async def test_a_preempted_guess_that_has_begun_to_answer_is_busy(shared: WorkerProcess) -> None:
+    data = {"n": 100, "pause_s": 0.02}
+    worker = shared
+    async with worker.stream("parts", data, priority=Priority.GUESS) as guess:
+        await anext(guess)
+        await worker.call("echo")
+        with pytest.raises(Busy):
+            async for _ in guess:
+                pass
+
+
+async def test_a_promoted_guess_is_served_as_a_final_and_not_preempted(shared: WorkerProcess) -> None:
+    worker = shared
+    running_guess = worker.submit("sleep", {"s": 0.2, "name": "running"}, priority=Priority.GUESS)
+    waiting_guess = worker.submit("echo", {"name": "waiting"}, priority=Priority.GUESS)
+    worker.promote(running_guess)
+    worker.promote(waiting_guess)
+    await worker.call("echo", {"name": "final"})
+    assert running_guess.ended
+    assert running_guess.reply is not None
+    assert running_guess.reply.data["priority"] == Priority.FINAL, "its engine knows too"
+    assert waiting_guess.ended
+    assert (await worker.call("order")).data["order"][-3:] == ["running", "waiting", "final"]
+
+
+# --- cancelling ---
+
+
+async def test_a_cancelled_call_never_reaches_the_worker_or_leaves_it_soon() -> None:
+    records: list[JobRecord] = []
+    async with running(on_job=records.append) as worker:
+        in_worker = asyncio.create_task(worker.call("sleep", {"s": 30, "name": "running"}))
+        in_queue = asyncio.create_task(worker.call("echo", {"name": "waiting"}))
+        await asyncio.sleep(0.1)
+        in_queue.cancel()
+        await asyncio.sleep(0)
+        assert (worker.running, worker.waiting(Priority.FINAL)) == (1, 0)
+        began = time.monotonic()
+        in_worker.cancel()
+        assert (await worker.call("order")).data["order"] == ["running"]
+        assert time.monotonic() - began < 0.5
+        assert worker.cancelled == 2
+        assert [record.code for record in records] == ["cancelled", "cancelled", ""]
+
+
+async def test_closing_a_stream_cancels_it_even_while_it_waits_for_credit() -> None:
+    async with running(limits=WorkLimits(parts=2)) as worker:
+        async with worker.stream("parts", {"n": 100}) as stream:
+            await anext(stream)
+            await asyncio.sleep(0.1)
+        began = time.monotonic()
+        await worker.call("echo")
+        assert time.monotonic() - began < 0.5
+        assert worker.cancelled == 1
+
+
+async def test_a_place_is_free_only_when_a_blocked_engine_has_noticed_the_cancel(shared: WorkerProcess) -> None:
+    worker = shared
+    blocked = asyncio.create_task(worker.call("block", {"s": 0.4}))
+    await asyncio.sleep(0.1)
+    blocked.cancel()
+    began = time.monotonic()
+    await worker.call("echo")
+    assert 0.2 < time.monotonic() - began < 1
+
+
+# --- short of memory, other limits ---
+
+
+async def test_a_call_that_finds_no_memory_is_tried_once_more_alone_and_smaller() -> None:
+    records: list[JobRecord] = []
+    async with running({"capacity": 3}, on_job=records.append) as worker:
+        jobs = [worker.submit("no memory", {"n": n}, smaller={"little": True}) for n in range(3)]
+        for job in jobs:
+            assert (await job.result()).data == {"alone": True}
+        with pytest.raises(OutOfMemory, match="ran out of memory"):
+            await worker.call("no memory")
+        assert (await worker.call("echo", {"n": 1})).data == {"n": 1}
+        assert worker.generation == 1
+        assert [record.code for record in records] == ["", "", "", "out-of-memory", ""]
+
+
+async def test_limits_and_log_change_while_it_runs() -> None:
+    async with running() as worker:
+        worker.use(WorkLimits(queue_final=1), {"level": "debug", "format": "json"})
+        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.1})) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        with pytest.raises(Busy):
+            await worker.call("echo")
+        await asyncio.gather(*calls)
+        assert worker.generation == 1
