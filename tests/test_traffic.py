@@ -174,6 +174,13 @@ def test_listening_for_a_wake_word_is_no_question(talk: Talk) -> None:
     other.hears("not-detected")
     other.traffic.closed()
     assert other.seen.requests == [("wake", "not-detected", None)]
+    answered = Talk()
+    answered.asks("detect")
+    answered.asks("audio-start")
+    answered.hears("detection")
+    answered.asks("audio-stop")
+    answered.traffic.closed()
+    assert answered.seen.requests == [("wake", "ok", None)]
 
 
 def test_a_whole_turn_and_its_stages(talk: Talk) -> None:

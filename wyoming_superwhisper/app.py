@@ -70,7 +70,12 @@ def run(settings: Settings, read_again: Callable[[], Settings] | None = None) ->
 
     `read_again`: gives the settings as they are by then, for SIGHUP.
     """
-    return asyncio.run(_serve(settings, read_again))
+    try:
+        return asyncio.run(_serve(settings, read_again))
+    finally:
+        # Free what a stop has left in cycles while extension modules are still there: soxr's complains on stderr else.
+        gc.unfreeze()
+        gc.collect()
 
 
 ENGINES = frozenset({"light", "whisper", "llama", "piper"})

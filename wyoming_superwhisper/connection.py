@@ -139,6 +139,12 @@ class Connection:
         return self._handling or listening or bool(self._requests) or bool(self._queue)
 
     @property
+    def _waits(self) -> bool:
+        """Whether its client waits for something to come, and should be told why it won't."""
+        listens = self._session.consumer is not None and self._session.turn is None
+        return listens or self._reader.mid_event
+
+    @property
     def ending(self) -> bool:
         """Whether its end has begun."""
         return self._end.done()
@@ -161,10 +167,14 @@ class Connection:
             await self._close_writer(error)
 
     def stop(self, *, now: bool) -> None:
-        """End: an idle connection at once, a busy one after its request, or `now` with `error` "stopping"."""
+        """End: an idle connection at once, a busy one after its request, or `now` with `error` "stopping".
+
+        Who waits for a wake word or is in the middle of an event is told so at once. A satellite between its turns is
+        not: to its owner that would sound like a turn that failed.
+        """
         self._stopping = True
         if not self.must_finish:
-            self._finish(None)
+            self._finish(Stopping("The server is stopping.") if self._waits else None)
         elif now:
             self._finish(Stopping("The server is stopping."))
 

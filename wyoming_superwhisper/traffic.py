@@ -99,6 +99,9 @@ class Traffic:
         self._observer.event(event.type, code or "ok")
         if code:
             self._fail(_SERVICE_OF.get(event.type, ""), code)
+        elif event.type == "audio-stop" and (heard := self._utterance) is not None and heard.service == "wake":
+            if heard.restarts:  # each word that was heard is counted, and nobody listens any more
+                self._end(heard, "")
 
     def failed(self, code: str) -> None:
         """What goes on beside the handling of events, a run or a stream, has failed."""

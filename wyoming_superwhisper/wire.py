@@ -152,6 +152,11 @@ class EventReader:
         """Bytes in which the event that was read last came."""
         return self._parser.event_bytes
 
+    @property
+    def mid_event(self) -> bool:
+        """Whether the beginning of an event has come and its end has not."""
+        return self._parser.mid_event
+
     async def read(self) -> Event | None:
         """The next event; None: the peer ended its stream between two events.
 

@@ -24,6 +24,7 @@ from tests.fakes import (
 )
 from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.client import Connection as Client
+from wyoming_superwhisper.client import Disconnected
 from wyoming_superwhisper.config.settings import AsrSettings, LimitSettings, ServerSettings, Settings
 from wyoming_superwhisper.connection import EventQueue
 from wyoming_superwhisper.engines.base import LanguageModel
@@ -183,6 +184,33 @@ async def test_a_stream_of_speech_is_finished_before_the_server_stops() -> None:
         await asyncio.sleep(0.05)
         await client.send(SynthesizeStop())
         assert (await types_until(client, "synthesize-stopped"))[-2:] == ["audio-stop", "synthesize-stopped"]
+        await stopping
+
+
+async def test_a_server_that_stops_tells_those_who_wait_for_something_and_leaves_the_idle_alone() -> None:
+    async with serving() as fakes, await connect(fakes) as listener, await connect(fakes) as satellite:
+        await listener.send(Event("detect", {}))
+        await listener.send(AudioStart(**FORMAT))
+        await satellite.send(run_pipeline("wake", "tts"))
+        await satellite.send(AudioStart(**FORMAT))
+        for one in (listener, satellite):
+            await one.send(Event("ping", {}))
+            await types_until(one, "pong")
+        half_reader, half = await asyncio.open_connection("127.0.0.1", fakes.server.port)
+        half.write(b'{"type": "audio-chunk", "payload_le')
+        idle_reader, idle = await asyncio.open_connection("127.0.0.1", fakes.server.port)
+        idle.write(b'{"type": "ping"}\n')
+        await idle_reader.readline()
+        stopping = asyncio.create_task(fakes.server.stop(5, asyncio.Event()))
+        event = await listener.receive_any(5)
+        assert (event.type, event.data["code"]) == ("error", "stopping")
+        assert b"stopping" in await half_reader.read()
+        assert b"error" not in await idle_reader.read()
+        with pytest.raises(Disconnected):
+            await satellite.receive_any(5)
+        half.close()
+        idle.close()
+        await listener.close()
         await stopping
 
 
