@@ -21,7 +21,7 @@ from wyoming.wake import Detection, NotDetected
 from tests.scripted_server import Peer, scripted_server
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import AudioFormat
-from wyoming_superwhisper.errors import BadData, EngineLost, Internal, Timeout, UnknownVoice
+from wyoming_superwhisper.errors import BadData, EngineLost, Internal, SettingsError, Timeout, UnknownVoice
 
 ME = Attribution(name="", url="")
 MODEL = AsrModel(name="m", attribution=ME, installed=True, description=None, version=None, languages=["fr"])
@@ -241,7 +241,7 @@ async def test_a_servers_ping_is_answered_in_passing() -> None:
 
 
 async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
-    with pytest.raises(client.Unreachable, match=str(unused_tcp_port)):
+    with pytest.raises(client.Unreachable, match=rf"{unused_tcp_port} \(Connection refused\): is a server running"):
         await client.describe(f"tcp://127.0.0.1:{unused_tcp_port}")
     with pytest.raises(client.Unreachable):
         await client.describe("unix:///nowhere/at/all")
@@ -249,7 +249,7 @@ async def test_nobody_listening_is_unreachable(unused_tcp_port: int) -> None:
 
 @pytest.mark.parametrize("uri", ["localhost:10300", "tcp://localhost", "tcp://h:99999", "http://h:1", "", "stdio://"])
 async def test_what_is_no_uri_is_said_to_be_none(uri: str) -> None:
-    with pytest.raises(BadData, match="tcp://HOST:PORT"):
+    with pytest.raises(SettingsError, match="tcp://HOST:PORT"):
         await client.describe(uri)
 
 

@@ -180,7 +180,9 @@ async def _start(
     stack.push_async_callback(server.stop, settings.limits.stop_s, hurry or asyncio.Event())
     started = {name: worker for name, worker in workers.items() if name in engines}
     await stack.enter_async_context(operations.running(started))
-    logger.info("listening on %s", server.uri)
+    # Nothing is logged before what may still stop the start with its one sentence.
+    for line in (f"listening on {server.uri}", plan.card.reason, *plan.card.notes):
+        logger.info("%s", line)
     for worker in started.values():
         await worker.start()
     await stack.enter_async_context(_background(news.run(), "home news"))
@@ -254,8 +256,6 @@ class _Plan:
 
 def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
     card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
-    for line in (card.reason, *card.notes):
-        logger.info("%s", line)
     limit_mb = settings.gpu.memory_limit_mb
     budget = replace(card, memory_mb=min(card.memory_mb, limit_mb)) if limit_mb else card
     store = ModelStore(settings.models.dir, budget)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +32,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from wyoming_superwhisper.access import TlsFiles, client_tls
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
-from wyoming_superwhisper.errors import BadData, SuperwhisperError, Timeout, from_code
+from wyoming_superwhisper.errors import BadData, SettingsError, SuperwhisperError, Timeout, from_code
 from wyoming_superwhisper.wire import EventReader, EventWriter, Limits
 
 T = TypeVar("T")
@@ -109,14 +110,14 @@ class Connection:
 
     @classmethod
     async def open(cls, uri: str, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S) -> Self:
-        """Connect. Raises `Unreachable`, `BadData` for a URI that is none, `SettingsError` for its files."""
+        """Connect. Raises `Unreachable`, and `SettingsError` for a URI that is none or its files."""
         try:
             async with asyncio.timeout(connect_s):
                 reader, writer = await _connect(uri)
         except TimeoutError as error:
             raise Unreachable(f"{uri} does not answer within {connect_s:g} s") from error
         except OSError as error:
-            raise Unreachable(f"cannot connect to {uri}: {error.strerror or error}") from error
+            raise Unreachable(f"cannot connect to {uri} ({_reason(error)}): is a server running there?") from error
         return cls(uri, reader, writer, answer_s)
 
     async def __aenter__(self) -> Self:
@@ -188,7 +189,7 @@ async def _connect(uri: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter
         return await asyncio.open_connection(parts.hostname, _port(uri))
     if parts.scheme == "tls" and parts.hostname and _port(uri):
         return await asyncio.open_connection(parts.hostname, _port(uri), ssl=client_tls(_tls_files(uri)))
-    raise BadData(f"{uri!r} is no address of a server: write tcp://HOST:PORT, tls://HOST:PORT or unix://PATH")
+    raise SettingsError(f"{uri!r} is no address of a server: write tcp://HOST:PORT, tls://HOST:PORT or unix://PATH")
 
 
 def _tls_files(uri: str) -> TlsFiles:
@@ -196,7 +197,13 @@ def _tls_files(uri: str) -> TlsFiles:
     try:
         return TlsFiles(**named)
     except TypeError:
-        raise BadData(f"{uri!r} names an unknown file: ca, certificate and key are known") from None
+        raise SettingsError(f"{uri!r} names an unknown file: ca, certificate and key are known") from None
+
+
+def _reason(error: OSError) -> str:
+    """In the system's own words; asyncio's name the address a second time."""
+    known = error.errno is not None and error.errno > 0  # what a name server says has numbers of its own, below 0
+    return os.strerror(error.errno or 0) if known else error.strerror or str(error)
 
 
 def _port(uri: str) -> int | None:

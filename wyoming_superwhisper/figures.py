@@ -132,7 +132,10 @@ def _get(page: str, path: str, timeout_s: float) -> tuple[int, str]:
         answer = connection.getresponse()
         return answer.status, answer.read(MOST_BYTES).decode("utf-8", "replace")
     except (OSError, http.client.HTTPException) as error:
-        raise Unreachable(f"http://{page} does not answer: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise Unreachable(
+            f"http://{page} does not answer ({reason}): does a server with --metrics {page} run there?"
+        ) from error
     finally:
         connection.close()
 

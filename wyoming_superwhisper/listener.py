@@ -129,10 +129,13 @@ class Listener:
 
 
 def remove_socket(path: str) -> bool:
-    """Remove a socket file that nobody listens on any more; whether the place is free."""
+    """Remove a socket file that nobody listens on any more; whether the place is free.
+
+    Raises OSError, for a file of another kind too: that one is left alone.
+    """
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return False
+            raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
     except FileNotFoundError:
         return True
     with socket.socket(socket.AF_UNIX) as probe:

@@ -133,7 +133,8 @@ class Server:
         """Stop listening; let busy connections finish for `grace_s`, or until `hurry`; tell the rest `stopping`."""
         self._listener.close()
         if self.address.scheme == "unix":
-            remove_socket(self.address.path)
+            with contextlib.suppress(OSError):
+                remove_socket(self.address.path)
         self._stop_connections(now=hurry.is_set())
         await self._wait_for_connections(grace_s, hurry)
         self._stop_connections(now=True)
@@ -375,17 +376,17 @@ class Server:
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _why_not(self, error: OSError) -> str:
-        uri = self._services.settings.server.uri
-        if error.errno == errno.EADDRINUSE and self.address.scheme == "unix":
-            return f"{uri} is in use by another program: stop it, or choose another address with --uri."
+        """One sentence: what is wrong with the address, and what to do."""
+        uri, unix = self._services.settings.server.uri, self.address.scheme == "unix"
         if error.errno == errno.EADDRINUSE:
-            return (
-                f"{uri} is in use by another program: stop it, or choose another address with --uri"
-                f" (tcp://0.0.0.0:{self.address.port + 1})."
-            )
+            another = "" if unix else f" (tcp://0.0.0.0:{self.address.port + 1})"
+            return f"{uri} is in use by another program: stop it, or choose another address with --uri{another}."
         if error.errno == errno.EACCES:
             return f"{uri} may not be opened by this user: choose a port above 1023, or a folder you may write to."
-        return f"{uri} can't be listened on: {error.strerror or error}. Choose an address of this machine with --uri."
+        if error.errno == errno.ENOTSOCK:
+            return f"{uri} can't be listened on: there is a file of that name already. Choose another path with --uri."
+        remedy = "a path in a folder that exists" if unix else "an address of this machine"
+        return f"{uri} can't be listened on: {error.strerror or error}. Choose {remedy} with --uri."
 
 
 def _claim_stdout() -> BinaryIO:

@@ -99,9 +99,8 @@ class Traffic:
         self._observer.event(event.type, code or "ok")
         if code:
             self._fail(_SERVICE_OF.get(event.type, ""), code)
-        elif event.type == "audio-stop" and (heard := self._utterance) is not None and heard.service == "wake":
-            if heard.restarts:  # each word that was heard is counted, and nobody listens any more
-                self._end(heard, "")
+        elif event.type == "audio-stop":
+            self._listened()
 
     def failed(self, code: str) -> None:
         """What goes on beside the handling of events, a run or a stream, has failed."""
@@ -233,6 +232,12 @@ class Traffic:
         if seconds is not None and stage not in run.stages:
             run.stages.add(stage)
             self._observer.stage(stage, seconds, run.turn)
+
+    def _listened(self) -> None:
+        """The audio has ended: of a wake word that was heard nothing more comes, and it has been counted."""
+        listening = self._utterance
+        if listening is not None and listening.service == "wake" and listening.restarts:
+            self._end(listening, "")
 
     def _heard_wake_word(self, kind: str) -> None:
         request = self._first("wake")

@@ -49,7 +49,8 @@ def test_the_options_that_others_rely_on_are_there(command: Command) -> None:
     [
         ([], "required: COMMAND"),
         (["sreve"], "invalid choice: 'sreve'"),
-        (["serve", "--prot", "1"], "unrecognized arguments: --prot"),
+        (["serve", "--prot", "1"], "unrecognized arguments: --prot 1; see wyoming-superwhisper serve --help"),
+        (["ask", "Bonjour.", "--server", "localhost"], "'localhost' is no address of a server: write tcp://HOST:PORT"),
         (["serve", "--uri"], "argument --uri: expected one argument"),
         (["serve", "--uri", "here"], "option --uri: server.uri is here; allowed: tcp://HOST:PORT"),
         (["serve", "--set", "asr.modle=x"], "there is no setting asr.modle; did you mean asr.model?"),

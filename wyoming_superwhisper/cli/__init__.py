@@ -79,7 +79,9 @@ def _run(given: list[str]) -> int:
             command.epilog = getattr(module, "EPILOG", None)
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    options = parser.parse_args(given)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:  # said by the command, whose help knows better
+        commands.choices[options.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     status: int = options.run(options)
     return status
 

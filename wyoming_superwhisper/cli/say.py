@@ -76,7 +76,7 @@ async def _play(options: argparse.Namespace, text: str) -> None:
     try:
         speaker = make_speaker(SndSettings(device=options.snd))
     except SettingsError as error:
-        raise SettingsError(f"{error}; --output FILE writes a WAV instead") from error
+        raise SettingsError(f"{str(error).rstrip('.')}; --output FILE writes a WAV instead") from error
     async with speaker, shared.server_uri(options, "piper") as uri:
         async for chunk in client.synthesize(uri, text, options.voice, options.language, options.speaker):
             if not speaker.playing:
