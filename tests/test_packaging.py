@@ -124,7 +124,9 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
 
 
 @pytest.mark.timeout(180)
-def test_it_works_outside_the_checkout(program: Path, tmp_path: Path) -> None:
+def test_it_works_outside_the_checkout(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+
     def run(*arguments: str) -> str:
         command = [str(program), *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout

@@ -53,6 +53,14 @@ class Driver:
                     raise Dropped(f"dropped before {types}; received: {self.types()}")
                 await self.changed.wait()
 
+    async def described(self, timeout_s: float = 10.0) -> Info:
+        """What the satellite says of itself; what came before that is still to be expected."""
+        async with asyncio.timeout(timeout_s), self.changed:
+            await self.changed.wait_for(lambda: self.info is not None or self.dropped)
+            if self.info is None:
+                raise Dropped(f"dropped before info; received: {self.types()}")
+            return self.info
+
     def types(self) -> list[str]:
         """The types of what has come, repetitions left out."""
         types = [event.type for event in self.received if event.type not in ("ping", "pong")]
@@ -105,7 +113,7 @@ async def driver(uri: str, *, run: bool = True, address: str = "127.0.0.1") -> A
     try:
         if run:
             await one.send(RunSatellite(), Describe())
-            await one.expect("info")
+            await one.described()
         yield one
     finally:
         task.cancel()

@@ -16,7 +16,7 @@ from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.config.satellite_settings import MicSettings, SndSettings
 from wyoming_superwhisper.errors import SettingsError
 from wyoming_superwhisper.satellite.device import Device, parse_device
-from wyoming_superwhisper.satellite.microphone import Deliver, Microphone, make_microphone
+from wyoming_superwhisper.satellite.microphone import CommandCapture, Deliver, Microphone, make_microphone
 from wyoming_superwhisper.satellite.reconnect import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, Backoff
 from wyoming_superwhisper.satellite.speaker import make_speaker
 
@@ -74,6 +74,25 @@ async def test_another_rate_becomes_16_khz_mono_and_nothing_is_lost(tmp_path: Pa
     write_wav(tmp_path / "in.wav", VOICE.silence(0.5), VOICE)
     async with make_microphone(MicSettings(device=str(tmp_path / "in.wav"))) as microphone:
         assert len(await read_all(microphone)) == pytest.approx(SPEECH.bytes_of(0.5), abs=8)
+
+
+async def test_a_recorder_that_has_written_more_than_was_read_can_be_left() -> None:
+    program = "import sys\nwhile True: sys.stdout.buffer.write(bytes(1 << 16))"
+    heard = asyncio.Event()
+
+    def deliver(audio: bytes) -> None:
+        nonlocal total
+        total += len(audio)
+        if total >= 1 << 20:
+            heard.set()
+
+    for _ in range(5):  # how much is unread at the end differs
+        total = 0
+        recording = asyncio.create_task(CommandCapture([sys.executable, "-c", program], MicSettings()).run(deliver))
+        await heard.wait()
+        recording.cancel()
+        await asyncio.wait([recording])
+        heard.clear()
 
 
 async def test_one_channel_of_a_command_is_picked() -> None:

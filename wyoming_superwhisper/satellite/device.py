@@ -15,6 +15,10 @@ from typing import Literal
 from wyoming_superwhisper.audio import RATES_HZ
 from wyoming_superwhisper.errors import SettingsError
 
+END_S = 1.0
+"""How long the end of a program that was killed is waited for, in seconds."""
+DRAIN_BYTES = 1 << 16
+
 DeviceKind = Literal["off", "wav", "command", "pulse", "alsa", "portaudio"]
 
 
@@ -99,10 +103,20 @@ def accepted_rate(description: dict[str, object]) -> int:
 
 
 async def end_process(process: asyncio.subprocess.Process) -> None:
-    """Kill a program that played or recorded, and see it end; it may have ended already."""
+    """Kill a program that played or recorded, and see it end; it may have ended already.
+
+    Nobody else may be reading its output any more.
+    """
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    await process.wait()
+    # To asyncio a process has ended when its pipes have too, and it sees no end of one that is full and not read. A
+    # child of the program may hold them open: that is not waited for.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            for stream in (process.stdout, process.stderr):
+                while stream is not None and await stream.read(DRAIN_BYTES):
+                    pass
+            await process.wait()
 
 
 def _list(devices: list[dict[str, object]]) -> str:

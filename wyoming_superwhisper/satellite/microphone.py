@@ -227,6 +227,7 @@ class CommandCapture:
             text = (await complaints).decode(errors="replace").strip().splitlines()
         finally:
             complaints.cancel()
+            await asyncio.wait([complaints])
             await end_process(process)
         raise OSError(f"{self._command[0]} has ended with status {status}" + (f": {text[-1]}" if text else ""))
 
