@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from tests.home_assistant.agreement.comparison import home_of
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 
 SENTENCES = Path(__file__).parent.parent / "tests/home_assistant/agreement"
 

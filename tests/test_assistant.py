@@ -22,7 +22,7 @@ from wyoming_superwhisper.engines.base import (
     Priority,
     RecognizeRequest,
 )
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, NoText, OutOfMemory
 from wyoming_superwhisper.home import Home
 

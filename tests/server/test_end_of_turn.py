@@ -17,7 +17,7 @@ from wyoming.event import Event
 from tests.conftest import RunningServer, start_server
 from tests.server.speech import ESPEAK_RATE, audio_events, client, said
 from tests.test_assistant import demo_home
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.models.demo.domain import load_domain
 
 RATE = 16_000

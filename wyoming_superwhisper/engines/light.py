@@ -176,7 +176,7 @@ def _intents(listed: Any) -> tuple[IntentCall, ...]:
 
 def _load_intents(configuration: Mapping[str, Any]) -> Any:
     try:
-        from wyoming_superwhisper.engines.hassil import HassilIntents
+        from wyoming_superwhisper.engines.rules.hassil import HassilIntents
     except ImportError as error:  # voice activity and wake words work without it
         logger.warning("Intents are not available: %s", error)
         return None

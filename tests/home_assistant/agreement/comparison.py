@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.home_assistant.agreement.core import Core
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.home import Home
 
 TARGETS = frozenset({"name", "area", "floor", "preferred_area_id", "preferred_floor_id", "domain", "device_class"})

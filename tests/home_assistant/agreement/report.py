@@ -14,7 +14,7 @@ import yaml
 from tests.home_assistant.agreement.comparison import Comparison, agreement, home_of
 from tests.home_assistant.agreement.core import running_core
 from tests.home_assistant.agreement.sampling import TemplateSampler
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 
 FOLDER = Path(__file__).parent
 

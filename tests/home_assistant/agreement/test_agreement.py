@@ -11,7 +11,7 @@ import yaml
 from tests.home_assistant.agreement.comparison import Compared, Comparison, agreement, home_of
 from tests.home_assistant.agreement.core import Core, running_core, version_of
 from tests.home_assistant.agreement.sampling import TemplateSampler
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 

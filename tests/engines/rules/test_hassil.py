@@ -9,11 +9,13 @@ from typing import Any
 import home_assistant_intents
 import pytest
 import yaml
+from hassil.intents import Intents
 from hassil.recognize import recognize_best
 
 from wyoming_superwhisper.config.settings import Area, Device, Floor, HomeSettings
 from wyoming_superwhisper.engines.base import IntentCall
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.slot_lists import slot_lists
 
 CATCH_ALL = "HassMediaSearchAndPlay"
 Expected = list[tuple[str, dict[str, Any]]]
@@ -455,12 +457,13 @@ def test_a_sentence_that_the_pack_knows_means_what_home_assistant_takes_it_for(
     """Same intent and same slots as `recognize_best` alone gives, but for main names in the place of aliases."""
     different = []
     for language, rows in (("fr", FRENCH), ("en", ENGLISH)):
-        pack = intents._pack(language)
+        pack = home_assistant_intents.get_intents(language)
         assert pack is not None
-        context = intents._context(area or None)
+        known = Intents.from_dict(pack)
+        context = {"area": {"value": "Cuisine", "text": "Cuisine"}} if area else None
         for text, _, _ in rows:
             theirs = recognize_best(
-                text, pack.intents, slot_lists=intents._slot_lists, intent_context=context, language=language,
+                text, known, slot_lists=slot_lists(intents.home), intent_context=context, language=language,
                 best_slot_name="name",
             )  # fmt: skip
             ours = intents.recognize(text, language, area or None)

@@ -9,8 +9,8 @@ import pytest
 
 from wyoming_superwhisper.config.settings import Area, Device, Floor, HomeSettings
 from wyoming_superwhisper.engines.base import IntentCall
-from wyoming_superwhisper.engines.gazetteer import Gazetteer
-from wyoming_superwhisper.engines.hassil import HassilIntents
+from wyoming_superwhisper.engines.rules.gazetteer import Gazetteer
+from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.home import Home
 
 HOME = HomeSettings(
