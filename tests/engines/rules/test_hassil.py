@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import time
+from functools import cache
 from typing import Any
 
 import home_assistant_intents
@@ -12,398 +13,22 @@ import yaml
 from hassil.intents import Intents
 from hassil.recognize import recognize_best
 
-from wyoming_superwhisper.config.settings import Area, Device, Floor, HomeSettings
+from tests.engines.rules.sentences import (
+    ENGLISH,
+    FRENCH,
+    LOOSE,
+    NO_COMMAND,
+    SPANISH,
+    UNRELATED_ENGLISH,
+    UNRELATED_FRENCH,
+    Expected,
+)
+from wyoming_superwhisper.config.settings import Area, Device, HomeSettings
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.engines.rules.slot_lists import slot_lists
 
 CATCH_ALL = "HassMediaSearchAndPlay"
-Expected = list[tuple[str, dict[str, Any]]]
-
-FRENCH: list[tuple[str, str, Expected]] = [
-    ("Allume la lumière du salon.", "", [("HassTurnOn", {"area": "Salon", "domain": "light"})]),
-    ("Allume les lumières de la cuisine.", "", [("HassTurnOn", {"area": "Cuisine", "domain": "light"})]),
-    ("Éteins le plafonnier du bureau.", "", [("HassTurnOff", {"name": "Plafonnier", "area": "Bureau"})]),
-    ("Tu peux allumer la lampe dans la chambre ?", "", [("HassTurnOn", {"area": "Chambre", "domain": "light"})]),
-    (
-        "Peux-tu éteindre les lumières du couloir, s'il te plaît ?",
-        "",
-        [("HassTurnOff", {"area": "Couloir", "domain": "light"})],
-    ),
-    ("Allume, la lumière du salon", "", [("HassTurnOn", {"area": "Salon", "domain": "light"})]),
-    ("Allume le salon", "", [("HassTurnOn", {"area": "Salon", "domain": "light"})]),
-    ("Allume la guirlande du jardin", "", [("HassTurnOn", {"name": "Guirlande", "area": "Jardin"})]),
-    (
-        "Allume la lampe de chevet",
-        "cuisine",
-        [("HassTurnOn", {"name": "Lampe de chevet", "preferred_area_id": "cuisine"})],
-    ),
-    ("Allume le plafonnier", "cuisine", [("HassTurnOn", {"name": "Plafonnier", "preferred_area_id": "cuisine"})]),
-    ("Allume la lumière", "cuisine", [("HassTurnOn", {"domain": "light", "area": "Cuisine"})]),
-    ("Éteins tout.", "", [("HassTurnOff", {"domain": "light"})]),
-    ("Allume la télé du salon.", "", [("HassTurnOn", {"name": "Télévision", "area": "Salon"})]),
-    ("Éteins la télévision de la chambre.", "", [("HassTurnOff", {"name": "Télévision", "area": "Chambre"})]),
-    ("Arrête la radio", "salle_de_bain", [("HassTurnOff", {"name": "Radio", "preferred_area_id": "salle_de_bain"})]),
-    ("Démarre la machine à café.", "", [("HassTurnOn", {"name": "Machine à café"})]),
-    ("Mets en marche le lave-vaisselle", "", [("HassTurnOn", {"name": "Lave-vaisselle"})]),
-    ("Allume l'imprimante du bureau.", "", [("HassTurnOn", {"name": "Imprimante", "area": "Bureau"})]),
-    ("Ouvre les volets du bureau.", "", [("HassTurnOn", {"name": "Volets du bureau"})]),
-    ("Ferme les rideaux de la chambre.", "", [("HassTurnOff", {"name": "Rideaux de la chambre"})]),
-    ("Ouvre les volets", "salon", [("HassTurnOn", {"device_class": "shutter", "domain": "cover", "area": "Salon"})]),
-    ("Ouvre le portail du jardin.", "", [("HassTurnOn", {"name": "Portail du jardin"})]),
-    ("Ferme la porte du garage.", "", [("HassTurnOff", {"name": "Porte du garage"})]),
-    ("Mets les volets du salon à 50 %", "", [("HassSetPosition", {"name": "Volets du salon", "position": 50})]),
-    (
-        "Mets la lumière de la cuisine à 25 pour cent.",
-        "",
-        [("HassLightSet", {"area": "Cuisine", "brightness": 25, "domain": "light"})],
-    ),
-    (
-        "Mets la lumière de la cuisine à vingt-cinq pour cent.",
-        "",
-        [("HassLightSet", {"area": "Cuisine", "brightness": 25, "domain": "light"})],
-    ),
-    ("Règle la lampe du salon à 5%", "", [("HassLightSet", {"name": "Lampe du salon", "brightness": 5})]),
-    (
-        "Mets la lumière du salon en rouge.",
-        "",
-        [("HassLightSet", {"area": "Salon", "color": "red", "domain": "light"})],
-    ),
-    ("Règle la lampe de chevet en bleu", "", [("HassLightSet", {"name": "Lampe de chevet", "color": "blue"})]),
-    (
-        "Mets le chauffage du salon à 21,5 degrés.",
-        "",
-        [("HassClimateSetTemperature", {"name": "Chauffage", "area": "Salon", "temperature": 21.5})],
-    ),
-    (
-        "Règle la température de la chambre à 19 degrés.",
-        "",
-        [("HassClimateSetTemperature", {"area": "Chambre", "temperature": 19})],
-    ),
-    (
-        "Mets la température à 20 degrés",
-        "bureau",
-        [("HassClimateSetTemperature", {"temperature": 20, "area": "Bureau"})],
-    ),
-    ("Quelle est la température dans la cuisine ?", "", [("HassClimateGetTemperature", {"area": "Cuisine"})]),
-    ("Il fait combien dans le bureau ?", "", [("HassClimateGetTemperature", {"area": "Bureau"})]),
-    ("Allume le ventilateur du salon", "", [("HassTurnOn", {"name": "Ventilateur", "area": "Salon"})]),
-    ("Mets le ventilateur du bureau à 50%", "", [("HassFanSetSpeed", {"area": "Bureau", "percentage": 50})]),
-    ("Monte le volume.", "", [("HassSetVolumeRelative", {"volume_step": "up"})]),
-    ("Baisse le volume", "salon", [("HassSetVolumeRelative", {"volume_step": "down", "area": "Salon"})]),
-    (
-        "Mets le volume de la télévision à 30 %",
-        "salon",
-        [("HassSetVolume", {"name": "Télévision", "volume_level": 30, "preferred_area_id": "salon"})],
-    ),
-    ("Coupe le son.", "", [("HassMediaPlayerMute", {})]),
-    ("Mets la musique en pause.", "", [("HassMediaPause", {})]),
-    ("Chanson suivante.", "", [("HassMediaNext", {})]),
-    ("Joue du jazz dans la cuisine.", "", [("HassMediaSearchAndPlay", {"search_query": "jazz", "area": "Cuisine"})]),
-    ("Mets un minuteur de 5 minutes.", "", [("HassStartTimer", {"minutes": 5})]),
-    ("Lance un minuteur de cinq minutes.", "", [("HassStartTimer", {"minutes": 5})]),
-    ("Démarre un minuteur de 30 secondes.", "", [("HassStartTimer", {"seconds": 30})]),
-    ("Démarre un minuteur de 30 secondes.", "cuisine", [("HassStartTimer", {"seconds": 30})]),
-    ("Mets un minuteur d'une heure et demie", "", [("HassStartTimer", {"hours": 1, "minutes": 30})]),
-    ("Mets un minuteur de 10 minutes pour les pâtes", "", [("HassStartTimer", {"minutes": 10, "name": "pâtes"})]),
-    ("Annule le minuteur.", "", [("HassCancelTimer", {})]),
-    ("Combien de temps reste-t-il ?", "", [("HassTimerStatus", {})]),
-    ("Ajoute 5 minutes au minuteur", "", [("HassIncreaseTimer", {"minutes": 5})]),
-    ("Ajoute du lait à la liste de courses.", "", [("HassListAddItem", {"item": "lait", "name": "Liste de courses"})]),
-    (
-        "Enlève du pain de la liste de courses",
-        "",
-        [("HassListRemoveItem", {"item": "du pain", "name": "Liste de courses"})],
-    ),
-    ("Quelle heure est-il ?", "", [("HassGetCurrentTime", {})]),
-    ("Il est quelle heure ?", "", [("HassGetCurrentTime", {})]),
-    ("Quel jour sommes-nous ?", "", [("HassGetCurrentDate", {})]),
-    ("Quelle est la météo ?", "", [("HassGetWeather", {})]),
-    ("Active la scène soirée film", "", [("HassTurnOn", {"name": "Soirée film"})]),
-    (
-        "Est-ce que la porte du garage est ouverte ?",
-        "",
-        [("HassGetState", {"name": "Porte du garage", "state": "open"})],
-    ),
-    (
-        "Quelles lumières sont allumées dans le salon ?",
-        "",
-        [("HassGetState", {"state": "on", "area": "Salon", "domain": "light"})],
-    ),
-    ("Éteins les lumières de l'étage", "", [("HassTurnOff", {"floor": "Étage", "domain": "light"})]),
-    (
-        "Allume la cuisine et éteins le salon.",
-        "",
-        [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOff", {"area": "Salon", "domain": "light"})],
-    ),
-    (
-        "Allume la cuisine et le salon.",
-        "",
-        [("HassTurnOn", {"area": "Cuisine", "domain": "light"}), ("HassTurnOn", {"area": "Salon", "domain": "light"})],
-    ),
-    (
-        "Ouvre les volets du bureau et allume la lumière de la cuisine.",
-        "",
-        [("HassTurnOn", {"name": "Volets du bureau"}), ("HassTurnOn", {"area": "Cuisine", "domain": "light"})],
-    ),
-    ("Allume la lumière du sallon.", "", [("HassTurnOn", {"area": "Salon", "domain": "light"})]),
-    ("Allume la télévission du salon", "", [("HassTurnOn", {"name": "Télévision", "area": "Salon"})]),
-    ("Annule.", "", [("HassNevermind", {})]),
-]
-
-ENGLISH: list[tuple[str, str, Expected]] = [
-    ("Turn on the kitchen lights.", "", [("HassTurnOn", {"area": "Cuisine", "domain": "light"})]),
-    ("Turn off the lights in the living room.", "", [("HassTurnOff", {"area": "Salon", "domain": "light"})]),
-    ("Can you turn on the bedroom lamp?", "", [("HassTurnOn", {"area": "Chambre", "domain": "light"})]),
-    ("Please switch off the office light.", "", [("HassTurnOff", {"area": "Bureau", "domain": "light"})]),
-    ("Turn on the desk lamp.", "kitchen", [("HassTurnOn", {"name": "Lampe de bureau"})]),
-    ("Turn on the ceiling light", "bureau", [("HassTurnOn", {"name": "Plafonnier", "preferred_area_id": "bureau"})]),
-    ("Turn on the lights", "salon", [("HassTurnOn", {"domain": "light", "area": "Salon"})]),
-    ("Turn everything off.", "", [("HassTurnOff", {"domain": "light"})]),
-    ("Turn on the television in the living room", "", [("HassTurnOn", {"name": "Télévision", "area": "Salon"})]),
-    ("Start the coffee machine in the kitchen.", "", [("HassTurnOn", {"name": "Machine à café", "area": "Cuisine"})]),
-    ("Stop the dishwasher.", "", [("HassTurnOff", {"name": "Lave-vaisselle"})]),
-    (
-        "Open the shutters in the office.",
-        "",
-        [("HassTurnOn", {"device_class": "shutter", "area": "Bureau", "domain": "cover"})],
-    ),
-    ("Close the garage door.", "", [("HassTurnOff", {"name": "Porte du garage"})]),
-    (
-        "Close the curtains",
-        "chambre",
-        [("HassTurnOff", {"device_class": "curtain", "domain": "cover", "area": "Chambre"})],
-    ),
-    (
-        "Set the shutters in the office to 50 percent",
-        "",
-        [("HassSetPosition", {"device_class": "shutter", "area": "Bureau", "position": 50, "domain": "cover"})],
-    ),
-    (
-        "Set the lights in the kitchen to 25 percent.",
-        "",
-        [("HassLightSet", {"area": "Cuisine", "brightness": 25, "domain": "light"})],
-    ),
-    (
-        "Set the kitchen brightness to 50%",
-        "",
-        [("HassLightSet", {"area": "Cuisine", "brightness": 50, "domain": "light"})],
-    ),
-    (
-        "Make the lamp in the bedroom to blue",
-        "",
-        [("HassLightSet", {"area": "Chambre", "color": "blue", "domain": "light"})],
-    ),
-    ("Set the living room lights to red", "", [("HassLightSet", {"area": "Salon", "color": "red", "domain": "light"})]),
-    (
-        "Set the temperature in the bedroom to 19 degrees.",
-        "",
-        [("HassClimateSetTemperature", {"area": "Chambre", "temperature": 19})],
-    ),
-    (
-        "Set the heating in the kitchen to 21 degrees",
-        "",
-        [("HassClimateSetTemperature", {"name": "climate.chauffage_cuisine", "temperature": 21})],
-    ),
-    ("What is the temperature in the kitchen?", "", [("HassClimateGetTemperature", {"area": "Cuisine"})]),
-    ("Turn on the fan in the living room", "", [("HassTurnOn", {"name": "Ventilateur", "area": "Salon"})]),
-    ("Turn the volume up", "salon", [("HassSetVolumeRelative", {"volume_step": "up", "area": "Salon"})]),
-    ("Volume down.", "", [("HassSetVolumeRelative", {"volume_step": "down"})]),
-    ("Mute the sound.", "", [("HassMediaPlayerMute", {})]),
-    ("Pause the music.", "", [("HassMediaPause", {})]),
-    ("Next song.", "", [("HassMediaNext", {})]),
-    (
-        "Play some jazz in the kitchen.",
-        "",
-        [("HassMediaSearchAndPlay", {"search_query": "some jazz", "area": "Cuisine"})],
-    ),
-    ("Set a timer for 5 minutes.", "", [("HassStartTimer", {"minutes": 5})]),
-    ("Set a timer for five minutes", "", [("HassStartTimer", {"minutes": 5})]),
-    ("Start a countdown of 30 seconds.", "", [("HassStartTimer", {"seconds": 30})]),
-    ("Set a timer for 1 hour and 30 minutes", "", [("HassStartTimer", {"hours": 1, "minutes": 30})]),
-    ("Set a 10 minute timer for pasta", "", [("HassStartTimer", {"minutes": 10, "name": "pasta"})]),
-    ("Cancel the timer.", "", [("HassCancelTimer", {})]),
-    ("How much time is left?", "", [("HassTimerStatus", {})]),
-    ("Add milk to the shopping list.", "", [("HassListAddItem", {"item": "milk", "name": "Liste de courses"})]),
-    ("Remove milk from the shopping list.", "", [("HassListRemoveItem", {"item": "milk", "name": "Liste de courses"})]),
-    ("What time is it?", "", [("HassGetCurrentTime", {})]),
-    ("What is the date today?", "", [("HassGetCurrentDate", {})]),
-    ("What is the weather?", "", [("HassGetWeather", {})]),
-    ("Activate movie night", "", [("HassTurnOn", {"name": "Soirée film"})]),
-    ("Is the garage door open?", "", [("HassGetState", {"name": "Porte du garage", "state": "open"})]),
-    ("Turn off the lights upstairs", "", [("HassTurnOff", {"floor": "Étage", "domain": "light"})]),
-    (
-        "Turn on the kitchen lights and open the shutters in the office.",
-        "",
-        [
-            ("HassTurnOn", {"area": "Cuisine", "domain": "light"}),
-            ("HassTurnOn", {"device_class": "shutter", "area": "Bureau", "domain": "cover"}),
-        ],
-    ),
-    (
-        "Turn off the lights in the kitchen and the bedroom.",
-        "",
-        [
-            ("HassTurnOff", {"area": "Cuisine", "domain": "light"}),
-            ("HassTurnOff", {"area": "Chambre", "domain": "light"}),
-        ],
-    ),
-    ("Turn on the kitchin lights", "", [("HassTurnOn", {"area": "Cuisine", "domain": "light"})]),
-    ("Never mind.", "", [("HassNevermind", {})]),
-]
-
-SPANISH: list[tuple[str, str, Expected]] = [
-    ("¿Qué hora es?", "", [("HassGetCurrentTime", {})]),
-    ("Enciende las luces del salon", "", [("HassTurnOn", {"area": "Salon", "domain": "light"})]),
-    ("Pon un temporizador de 5 minutos.", "", [("HassStartTimer", {"minutes": 5})]),
-]
-
-NO_COMMAND = [
-    ("fr", "Raconte-moi une blague."), ("fr", "Quelle est la capitale de la France ?"), ("fr", "Merci beaucoup."),
-    ("fr", "Il fait trop sombre au salon."), ("fr", "Je suis rentré à la maison."), ("fr", "Réveille-moi à 7 heures."),
-    ("fr", "Mets une alarme à 7 heures."), ("fr", "Allume la véranda."), ("fr", "Éteins-la."),
-    ("fr", "Et le salon aussi."),
-    ("fr", ""), ("fr", "   "), ("fr", "..."), ("fr", "{{ 7 * 7 }}"), ("fr", "a" * 5000), ("fr", "<|eot_id|> \"'"),
-    ("en", "Tell me a joke."), ("en", "It is too hot."), ("en", "Wake me up at 7."),
-    ("en", "Turn on the conservatory lights."),
-    ("en", "Turn it off."), ("en", "{% for x in y %}"), ("tlh", "Hello"), ("", "Allume le salon"),
-]  # fmt: skip
-
-
-UNRELATED_FRENCH = [
-    "Quelle est la capitale de l'Italie ?",
-    "Raconte-moi une histoire.",
-    "Qui a écrit Les Misérables ?",
-    "Combien font douze fois douze ?",
-    "Quelle est la hauteur de la tour Eiffel ?",
-    "Pourquoi le ciel est-il bleu ?",
-    "Traduis bonjour en anglais.",
-    "Que penses-tu de la musique classique ?",
-    "Donne-moi une recette de crêpes.",
-    "Comment cuire un oeuf ?",
-    "Quel est le sens de la vie ?",
-    "Qui est le président de la France ?",
-    "J'ai passé une bonne journée.",
-    "Le chat dort sur le canapé.",
-    "J'aime beaucoup mon salon.",
-    "La cuisine est une pièce agréable.",
-    "Ma chambre est trop petite.",
-    "Où se trouve le Japon ?",
-    "Quel âge as-tu ?",
-    "Tu aimes le chocolat ?",
-    "Explique-moi la photosynthèse.",
-    "C'est quoi un trou noir ?",
-    "Qui a inventé la radio ?",
-    "La télévision a été inventée quand ?",
-    "Combien coûte une lampe ?",
-    "Quel est le prix du pain ?",
-    "Parle-moi de Paris.",
-    "Fais-moi rire.",
-    "Comment va ta famille ?",
-    "Je suis fatigué.",
-    "Il y a du bruit dehors.",
-    "Mon voisin écoute la radio.",
-    "On mange quoi ce soir ?",
-    "Qu'est-ce que tu me conseilles comme film ?",
-    "Où est la gare ?",
-    "Combien de jours dans une année ?",
-    "Le garage est fermé le dimanche.",
-    "Est-ce que les poissons dorment ?",
-    "Je pense à toi.",
-    "Quelle est la couleur du cheval blanc d'Henri IV ?",
-    "Écris un poème sur le jardin.",
-    "Aide-moi à faire mes devoirs.",
-    "Tu connais une chanson ?",
-    "Bravo.",
-    "Ce n'est pas grave.",
-    "Je reviens.",
-    "Allô ?",
-    "Quel est ton film préféré ?",
-    "Il pleut.",
-    "Qu'est-ce qu'un minuteur ?",
-]
-
-UNRELATED_ENGLISH = [
-    "What is the capital of Italy?",
-    "Tell me a story.",
-    "Who wrote Hamlet?",
-    "What is twelve times twelve?",
-    "How tall is the Eiffel tower?",
-    "Why is the sky blue?",
-    "Translate hello into French.",
-    "What do you think of classical music?",
-    "Give me a recipe for pancakes.",
-    "How do I boil an egg?",
-    "What is the meaning of life?",
-    "Who is the president of France?",
-    "I had a good day.",
-    "The cat sleeps on the sofa.",
-    "I like my living room.",
-    "The kitchen is a nice room.",
-    "My bedroom is too small.",
-    "Where is Japan?",
-    "How old are you?",
-    "Do you like chocolate?",
-    "Explain photosynthesis.",
-    "What is a black hole?",
-    "Who invented the radio?",
-    "When was the television invented?",
-    "How much does a lamp cost?",
-    "What is the price of bread?",
-    "Tell me about Paris.",
-    "Make me laugh.",
-    "How is your family?",
-    "I am tired.",
-    "There is noise outside.",
-    "My neighbour listens to the radio.",
-    "What are we eating tonight?",
-    "Which film would you recommend?",
-    "Where is the station?",
-    "How many days are in a year?",
-    "The garage is closed on Sunday.",
-    "Do fish sleep?",
-    "I think of you.",
-    "What colour is the sky?",
-    "Write a poem about the garden.",
-    "Help me with my homework.",
-    "Do you know a song?",
-    "Well done.",
-    "Never say that.",
-    "I will be back.",
-    "Hello there my friend.",
-    "What is your favourite film?",
-    "It is raining.",
-    "What is a timer?",
-]
-
-LOOSE = [
-    ("fr", "Il fait trop sombre au salon."),
-    ("fr", "On n'y voit rien dans la cuisine."),
-    ("fr", "J'ai froid dans la chambre."),
-    ("fr", "Il fait trop chaud ici."),
-    ("fr", "Il fait noir dans le couloir."),
-    ("fr", "Je voudrais plus de lumière dans le bureau."),
-    ("fr", "C'est trop lumineux ici."),
-    ("fr", "Le soleil m'éblouit dans le salon."),
-    ("fr", "Il fait sombre ici."),
-    ("fr", "J'ai besoin de lumière dans le garage."),
-    ("fr", "Je gèle."),
-    ("fr", "On étouffe dans le salon."),
-    ("fr", "Je vais me coucher."),
-    ("fr", "Baisse un peu la lumière."),
-    ("fr", "Un peu plus de lumière s'il te plaît."),
-    ("en", "It is too dark in the living room."),
-    ("en", "I can't see anything in the kitchen."),
-    ("en", "I am cold in the bedroom."),
-    ("en", "It is too hot in here."),
-    ("en", "The hallway is dark."),
-    ("en", "I would like more light in the office."),
-    ("en", "It is too bright in here."),
-    ("en", "I am freezing."),
-    ("en", "Could we have it warmer in the bedroom?"),
-    ("en", "Dim the lights a bit."),
-]
-"""What means something for the house, but no rule says what: left to the language model."""
 
 
 def demo_home() -> dict[str, Any]:
@@ -415,6 +40,13 @@ def demo_home() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def intents() -> HassilIntents:
     return HassilIntents(("fr", "en"), demo_home())
+
+
+@cache  # they are parsed as they are used, which takes seconds
+def packs_sentences(language: str) -> Intents:
+    pack = home_assistant_intents.get_intents(language)
+    assert pack is not None
+    return Intents.from_dict(pack)
 
 
 def plain(calls: list[IntentCall]) -> Expected:
@@ -457,9 +89,7 @@ def test_a_sentence_that_the_pack_knows_means_what_home_assistant_takes_it_for(
     """Same intent and same slots as `recognize_best` alone gives, but for main names in the place of aliases."""
     different = []
     for language, rows in (("fr", FRENCH), ("en", ENGLISH)):
-        pack = home_assistant_intents.get_intents(language)
-        assert pack is not None
-        known = Intents.from_dict(pack)
+        known = packs_sentences(language)
         context = {"area": {"value": "Cuisine", "text": "Cuisine"}} if area else None
         for text, _, _ in rows:
             theirs = recognize_best(
@@ -760,52 +390,3 @@ def test_a_sentence_made_to_be_slow_takes_a_bounded_time(intents: HassilIntents,
         began = time.process_time()
         intents.recognize(text, language, "salon")
         assert time.process_time() - began < 2.0, text
-
-
-def big_home() -> HomeSettings:
-    """4 floors, 12 areas, 60 devices with aliases."""
-    rooms = [
-        "Salon",
-        "Cuisine",
-        "Chambre",
-        "Bureau",
-        "Garage",
-        "Entrée",
-        "Couloir",
-        "Cave",
-        "Grenier",
-        "Jardin",
-        "Terrasse",
-        "Buanderie",
-    ]
-    kinds = [
-        ("light", "Lampe"),
-        ("cover", "Store"),
-        ("climate", "Radiateur"),
-        ("switch", "Prise"),
-        ("media_player", "Enceinte"),
-    ]
-    return HomeSettings(
-        floors=tuple(Floor(f"f{n}", f"Niveau {n}", (f"étage {n}",)) for n in range(4)),
-        areas=tuple(Area(f"a{n}", room, (f"pièce {room}",), f"f{n % 4}") for n, room in enumerate(rooms)),
-        devices=tuple(
-            Device(
-                f"{domain}.{kind}_{n}".lower(), f"{kind} {room}", (f"{kind} de {room}", f"{kind} numéro {n}"), f"a{n}"
-            )
-            for n, room in enumerate(rooms)
-            for domain, kind in kinds
-        ),
-    )
-
-
-def test_a_sentence_takes_less_than_30_ms_at_the_95th_percentile() -> None:
-    intents = HassilIntents(("fr", "en"), big_home())
-    times = []
-    for language, rows in (("fr", FRENCH), ("en", ENGLISH)):
-        for text, _, _ in [*rows, *((text, "", []) for tag, text in NO_COMMAND if tag == language)]:
-            for area in (None, "a1"):
-                start = time.process_time()
-                intents.recognize(text, language, area)
-                times.append(time.process_time() - start)
-    times.sort()
-    assert times[int(len(times) * 0.95)] < 0.030, f"{times[-20:]}"
