@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from wyoming_superwhisper import gpu, info, replies, wire
 from wyoming_superwhisper.assistant import Assistant, WithoutRules
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo
+from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo, WakeWordInfo
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.engines.front.remote import (
@@ -33,16 +33,16 @@ from wyoming_superwhisper.engines.front.remote import (
     RemoteWakeWords,
 )
 from wyoming_superwhisper.engines.wake_word import choose_words
-from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.errors import SettingsError, UnknownModel
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
 from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import merged
-from wyoming_superwhisper.language import guess_language
+from wyoming_superwhisper.language import guess_language, whisper_code
 from wyoming_superwhisper.life import State
 from wyoming_superwhisper.logs import Throttled
-from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb
+from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb, whisper_languages
 from wyoming_superwhisper.models.voices import read_voices
 from wyoming_superwhisper.observer import Observer
 from wyoming_superwhisper.operations import Operations
@@ -261,15 +261,29 @@ def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
     store = ModelStore(settings.models.dir, budget)
     voice_files = store.voices(settings.tts.voices) if "piper" in engines else {}
     has_llm = settings.llm.model != "off" and "llama" in engines
+    whisper = store.whisper(settings.asr.model) if "whisper" in engines else None
+    if whisper is not None:
+        _check_languages(settings.asr.languages, whisper)
     return _Plan(
         settings=settings,
         home=Home(settings.home),
         card=card,
-        whisper=store.whisper(settings.asr.model) if "whisper" in engines else Path(settings.asr.model),
+        whisper=whisper or Path(settings.asr.model),
         llama=store.llama(settings.llm.model) if has_llm else None,
         voice_files=voice_files,
         voices=tuple(read_voices(voice_files)),
     )
+
+
+def _check_languages(wanted: Sequence[str], whisper: Path) -> None:
+    """Raises `SettingsError` for a language that would be advertised and that the model can't be asked for."""
+    known = whisper_languages(whisper)
+    unknown = [language for language in wanted if known and whisper_code(language) not in known]
+    if unknown:
+        raise SettingsError(
+            f"asr.languages: the recognition model {whisper.name} does not know {', '.join(unknown)}; it knows "
+            f"{', '.join(sorted(known))}."
+        )
 
 
 def _video_memory(plan: _Plan) -> dict[str, int]:
@@ -402,7 +416,7 @@ def _make_services(
     observer: Observer,
 ) -> Services:
     settings = plan.settings
-    words = choose_words(settings.wake.engine, settings.wake.words)
+    words = _wake_words(settings)
     offered = settings.server.services
     rules = RemoteIntents(workers["light"], settings.intents.languages)
     intents: IntentRecognizer = rules if "intent" in offered else WithoutRules(rules)
@@ -457,6 +471,13 @@ def _make_services(
         observer=observer,
         recorder=recorder,
     )
+
+
+def _wake_words(settings: Settings) -> tuple[WakeWordInfo, ...]:
+    try:
+        return choose_words(settings.wake.engine, settings.wake.words)
+    except UnknownModel as error:
+        raise SettingsError(f"wake.words: {error}") from error
 
 
 def _default_voice(plan: _Plan, language: str) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,7 @@ from wyoming.wake import Detect, Detection, NotDetected
 
 from wyoming_superwhisper.access import TlsFiles, client_tls
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
-from wyoming_superwhisper.errors import BadData, SettingsError, SuperwhisperError, Timeout, from_code
+from wyoming_superwhisper.errors import BadData, SettingsError, SuperwhisperError, Timeout, from_code, system_reason
 from wyoming_superwhisper.wire import EventReader, EventWriter, Limits
 
 T = TypeVar("T")
@@ -117,7 +116,9 @@ class Connection:
         except TimeoutError as error:
             raise Unreachable(f"{uri} does not answer within {connect_s:g} s") from error
         except OSError as error:
-            raise Unreachable(f"cannot connect to {uri} ({_reason(error)}): is a server running there?") from error
+            raise Unreachable(
+                f"cannot connect to {uri} ({system_reason(error)}): is a server running there?"
+            ) from error
         return cls(uri, reader, writer, answer_s)
 
     async def __aenter__(self) -> Self:
@@ -198,12 +199,6 @@ def _tls_files(uri: str) -> TlsFiles:
         return TlsFiles(**named)
     except TypeError:
         raise SettingsError(f"{uri!r} names an unknown file: ca, certificate and key are known") from None
-
-
-def _reason(error: OSError) -> str:
-    """In the system's own words; asyncio's name the address a second time."""
-    known = error.errno is not None and error.errno > 0  # what a name server says has numbers of its own, below 0
-    return os.strerror(error.errno or 0) if known else error.strerror or str(error)
 
 
 def _port(uri: str) -> int | None:

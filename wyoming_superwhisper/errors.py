@@ -5,6 +5,7 @@ The codes are part of the public contract; see `docs/protocol.md`.
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 
@@ -136,6 +137,12 @@ class SettingsError(SuperwhisperError):
 
 class ModelError(SettingsError):
     """A model's files are missing or not what they should be; the sentence names the remedy."""
+
+
+def system_reason(error: OSError) -> str:
+    """Why the system refused, in its own words alone: asyncio's repeat the address, and bring its name for the call."""
+    known = error.errno is not None and error.errno > 0  # what name servers say has numbers of its own, below 0
+    return os.strerror(error.errno or 0) if known else error.strerror or str(error)
 
 
 def from_code(code: str, text: str) -> SuperwhisperError:

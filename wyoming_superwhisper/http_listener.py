@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from wyoming_superwhisper.access import AllowList
-from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.errors import SettingsError, system_reason
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class HttpListener:
             self._server = await asyncio.start_server(self._serve, self.host, self._port, limit=HEAD_BYTES, backlog=16)
         except OSError as error:
             raise SettingsError(
-                f"metrics.listen: {self.host}:{self._port} can't be listened on: {error.strerror or error}. "
+                f"metrics.listen: {self.host}:{self._port} can't be listened on: {system_reason(error)}. "
                 "Choose another address with --metrics HOST:PORT."
             ) from error
 

@@ -23,6 +23,8 @@ _COMMON: Mapping[str, str] = {
     "nl": """de het een en is zijn niet ik je hij zij we wij van in op te met voor dat dit die wat hoe hallo dank ja nee
         licht zet aan uit keuken woonkamer graden uur goed""",
 }
+_WHISPER_CODES = {"nb": "no", "nn": "nn", "iw": "he", "jv": "jw", "fil": "tl", "cmn": "zh"}
+"""Whisper's own codes, where others are usual."""
 _LETTERS: Mapping[str, str] = {
     "fr": "éèêàâçùûôîïœëæ",
     "es": "ñ¿¡áéíóú",
@@ -55,6 +57,12 @@ def guess_language(text: str, candidates: Sequence[str], default: str) -> str:
     scores = _scores(text)
     best = max(candidates, key=lambda candidate: scores.get(_base(candidate), 0.0), default=default)
     return best if scores.get(_base(best), 0.0) > scores.get(_base(default), 0.0) else default
+
+
+def whisper_code(language: str) -> str:
+    """Whisper's code of a language: "fr" for "fr-CA" or "fr_FR"."""
+    code = _base(language)
+    return _WHISPER_CODES.get(code, code)
 
 
 def _scores(text: str) -> dict[str, float]:

@@ -176,6 +176,7 @@ MISTAKES = [
     ("- 1", "line 1: settings are a list of KEY: VALUE lines, not a list"),
     ("asr:\n\tmodel: x", "line 2: this is not valid YAML"),
     ("asr: {a: [}", "line 1: this is not valid YAML"),
+    ("[" * 100_000, "this is not valid YAML: it is nested too deeply"),
     ("asr: {model: a}\nasr: {model: b}", "line 2: asr is set twice (first in line 1)"),
     ("asr:\n  model: a\n  model: b", "line 3: asr.model is set twice (first in line 2)"),
     ("asr:\n  model:", "line 2: asr.model is empty; allowed: text"),

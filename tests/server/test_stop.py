@@ -55,6 +55,12 @@ def serve(*options: str, stdin: int | None = subprocess.DEVNULL, **more: object)
         (["--settings", "no-such-file.yaml"], "no-such-file.yaml"),
         (["--settings", "demo", "--set", "asr.model=/nowhere/at/all"], "/nowhere/at/all"),
         (["--settings", "demo", "--set", "server.allow=[everybody]"], "everybody"),
+        (["--settings", "demo", "--set", "asr.languages=[fr,xx]"], "does not know xx; it knows af, am, ar"),
+        (["--settings", "demo", "--set", "wake.words=[computer]"], "wake.words: no wake word 'computer'; there are"),
+        (
+            ["--settings", "demo", "--metrics", "192.0.2.1:1"],
+            "can't be listened on: Cannot assign requested address. C",
+        ),
         (["--no-such-option"], "--no-such-option"),
     ],
 )

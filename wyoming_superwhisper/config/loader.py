@@ -241,6 +241,8 @@ def _compose(text: str, source: _Source) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark and source.has_lines else ""
         raise SettingsError(f"{source.name}{line}: this is not valid YAML: {error.problem or error.context}") from error
+    except RecursionError as error:
+        raise SettingsError(f"{source.name}: this is not valid YAML: it is nested too deeply") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{source.name}: this is not valid YAML: {str(error).splitlines()[0]}") from error
     return node

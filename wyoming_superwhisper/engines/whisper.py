@@ -22,6 +22,7 @@ import numpy.typing as npt
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
+from wyoming_superwhisper.language import whisper_code
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +57,6 @@ _KEPT_PROMPTS = 64
 _HOP_SAMPLES = 160
 _SPEECH_BUCKET_FRAMES = 100
 _SPEECH_MARGIN_SAMPLES = SAMPLE_RATE // 2
-_OTHER_CODES = {"nb": "no", "nn": "nn", "iw": "he", "jv": "jw", "fil": "tl", "cmn": "zh"}
 
 
 @dataclass
@@ -189,13 +189,13 @@ class WhisperEngine:
 
     def _choose_languages(self, configured: Sequence[str]) -> list[str]:
         known = self._rules.languages or {"en": 0}
-        languages = [language for language in dict.fromkeys(map(_whisper_code, configured)) if language in known]
+        languages = [language for language in dict.fromkeys(map(whisper_code, configured)) if language in known]
         if not languages:
             raise errors.ModelError(
                 f"the Whisper model in {self._folder} speaks none of the configured languages ({', '.join(configured)})"
             )
         for language in configured:
-            if _whisper_code(language) not in languages:
+            if whisper_code(language) not in languages:
                 logger.warning("The Whisper model doesn't know the language %r (asr.languages)", language)
         return languages
 
@@ -240,7 +240,7 @@ class WhisperEngine:
             raise errors.BadFormat("the audio is not whole samples of 16 bits")
         language = call.data.get("language")
         if language is not None:
-            language = _whisper_code(language)
+            language = whisper_code(language)
             if language not in (self._rules.languages or {"en": 0}):
                 raise errors.UnknownLanguage(f"the Whisper model doesn't know the language {language!r}")
         samples = np.frombuffer(call.payload, "<i2")
@@ -353,12 +353,6 @@ def compression_ratio(text: str) -> float:
     """How many times shorter zlib makes the text; OpenAI's measure of repetition."""
     encoded = text.encode("utf-8")
     return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
-
-
-def _whisper_code(language: str) -> str:
-    """Whisper's code of a language: "fr" for "fr-CA" or "fr_FR"."""
-    code = language.replace("_", "-").split("-")[0].lower()
-    return _OTHER_CODES.get(code, code)
 
 
 def _plain_uuid(uuid: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from wyoming_superwhisper.errors import system_reason
 from wyoming_superwhisper.home_assistant.errors import (
     ConnectionEnded,
     HomeAssistantError,
@@ -298,4 +299,5 @@ def _reason(error: BaseException) -> str:
     if refused := getattr(error, "certificate_error", None):
         return f"its certificate is not trusted here ({_excerpt(getattr(refused, 'verify_message', '') or refused)})"
     reason = getattr(error, "os_error", error)
-    return _excerpt(getattr(reason, "strerror", None) or str(reason) or type(error).__name__).rstrip(".")
+    said = system_reason(reason) if isinstance(reason, OSError) else str(reason)
+    return _excerpt(said or type(error).__name__).rstrip(".")

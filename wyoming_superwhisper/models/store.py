@@ -305,11 +305,18 @@ def check_whisper(folder: Path, name: str, remedy: str = "") -> Path:
     if not weights:
         pickled = " (weights as pickles are never loaded)" if list(folder.glob("*.bin")) else ""
         raise ModelError(f"{folder} holds no model.safetensors{pickled}{hint}")
-    for needed in ("preprocessor_config.json", "generation_config.json"):
-        _read_json(folder / needed, name, hint)
+    for needed in ("preprocessor_config.json", "generation_config.json", "tokenizer.json"):
+        if needed != "tokenizer.json" or (folder / needed).exists():  # vocab.json and merges.txt do as well
+            _read_json(folder / needed, name, hint)
     for path in weights:
         check_header(path, hint)
     return folder
+
+
+def whisper_languages(folder: Path) -> frozenset[str]:
+    """Whisper's codes of the languages that a checkpoint says it knows; empty: it doesn't say. Raises `ModelError`."""
+    tokens = _read_json(folder / "generation_config.json", folder.name, "").get("lang_to_id")
+    return frozenset(token.strip("<|>") for token in tokens) if isinstance(tokens, dict) else frozenset()
 
 
 def check_gguf(path: Path, name: str, remedy: str = "") -> Path:
