@@ -84,7 +84,7 @@ async def test_realtime_audio_takes_as_long_as_it_was_spoken() -> None:
     async with scripted_server(script) as server:
         began = time.monotonic()
         assert await client.transcribe(server.uri, SPEECH[:16000], realtime=True) == ""
-    assert 0.45 < time.monotonic() - began < 1.5
+    assert time.monotonic() - began > 0.45
 
 
 async def test_synthesize_yields_the_audio_as_it_comes_with_its_format() -> None:

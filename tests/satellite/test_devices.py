@@ -213,14 +213,13 @@ async def test_stopping_is_prompt_and_the_next_reply_is_heard(tmp_path: Path) ->
     program = (
         "import sys, time\n"
         f"data = sys.stdin.buffer.read(22050); open({str(path)!r}, 'wb').write(data)\n"
-        "time.sleep(len(data) / 44100)"
+        "time.sleep(30 if len(data) < 22050 else 0)"
     )
     async with make_speaker(SndSettings(device=python(program), lead_in_s=0.0)) as speaker:
         await speaker.start(VOICE)
         await speaker.write(bytes(20000))
-        began = time.monotonic()
-        await speaker.stop()
-        assert time.monotonic() - began < 0.15
+        async with asyncio.timeout(10):
+            await speaker.stop()
         assert not speaker.playing
         await speaker.start(VOICE)
         await speaker.write(REPLY)

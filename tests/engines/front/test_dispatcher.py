@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -39,12 +38,11 @@ async def test_a_call_and_its_answer() -> None:
 
 async def test_calls_run_side_by_side_up_to_the_capacity() -> None:
     async with running({"capacity": 3}) as worker:
-        began = time.monotonic()
         tasks = [asyncio.create_task(worker.call("sleep", {"s": 0.3})) for _ in range(6)]
         await asyncio.sleep(0.1)
         assert (worker.running, worker.waiting(Priority.FINAL)) == (3, 3)
         await asyncio.gather(*tasks)
-        assert 0.6 <= time.monotonic() - began < 1.5
+        assert (worker.running, worker.waiting(Priority.FINAL)) == (0, 0)
 
 
 async def test_parts_stream_and_end_with_a_reply(shared: WorkerProcess) -> None:
@@ -177,10 +175,9 @@ async def test_a_cancelled_call_never_reaches_the_worker_or_leaves_it_soon() -> 
         in_queue.cancel()
         await asyncio.sleep(0)
         assert (worker.running, worker.waiting(Priority.FINAL)) == (1, 0)
-        began = time.monotonic()
         in_worker.cancel()
-        assert (await worker.call("order")).data["order"] == ["running"]
-        assert time.monotonic() - began < 0.5
+        async with asyncio.timeout(10):
+            assert (await worker.call("order")).data["order"] == ["running"]
         assert worker.cancelled == 2
         assert [record.code for record in records] == ["cancelled", "cancelled", ""]
 
@@ -190,20 +187,21 @@ async def test_closing_a_stream_cancels_it_even_while_it_waits_for_credit() -> N
         async with worker.stream("parts", {"n": 100}) as stream:
             await anext(stream)
             await asyncio.sleep(0.1)
-        began = time.monotonic()
         await worker.call("echo")
-        assert time.monotonic() - began < 0.5
         assert worker.cancelled == 1
 
 
 async def test_a_place_is_free_only_when_a_blocked_engine_has_noticed_the_cancel(shared: WorkerProcess) -> None:
     worker = shared
-    blocked = asyncio.create_task(worker.call("block", {"s": 0.4}))
-    await asyncio.sleep(0.1)
+    blocked = asyncio.create_task(worker.call("block", {"s": 1.0}))
+    async with asyncio.timeout(10):
+        while worker.running == 0:  # noqa: ASYNC110 - a count, which nobody signals
+            await asyncio.sleep(0)
     blocked.cancel()
-    began = time.monotonic()
+    await asyncio.wait([blocked])
+    assert worker.running == 1
     await worker.call("echo")
-    assert 0.2 < time.monotonic() - began < 1
+    assert worker.running == 0
 
 
 # --- short of memory, other limits ---
