@@ -36,16 +36,19 @@ MAY_IMPORT = {
         "engines", "audio", "endpointing", "home", "intents_text", "language", "lifeline", "replies",
         "spoken_words", "wire", "config", "models",
     },
+    "conversation": {
+        "conversation", "engines.base", "config.settings", "home", "intents_text", "phrases", "replies", "timers",
+    },
     "pipeline": {
-        "pipeline", "engines.base", "audio", "utterance", "endpointing", "assistant", "home", "language",
+        "pipeline", "engines.base", "audio", "utterance", "endpointing", "conversation", "home", "language",
         "speech_text", "intents_text", "models.voices", "config.settings", "timers", "recording",
     },
     "home_assistant": {
         "access", "client", "discovery", "doctor",  # for the doctor's look at it
-        "home_assistant", "assistant", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",
+        "home_assistant", "conversation", "config.settings", "engines.base", "engines.llm_home", "home", "phrases",
         "replies",
     },
-    "handlers": {"handlers", "engines.base", "pipeline", "audio", "assistant", "phrases", "timers"},
+    "handlers": {"handlers", "engines.base", "pipeline", "audio", "conversation", "phrases", "timers"},
     "satellites": {
         "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
         "wire",

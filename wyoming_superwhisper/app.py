@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wyoming_superwhisper import gpu, info, replies, wire
-from wyoming_superwhisper.assistant import Assistant, WithoutRules
 from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.conversation.assistant import Assistant
+from wyoming_superwhisper.conversation.without_rules import WithoutRules
 from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo, WakeWordInfo
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
 from wyoming_superwhisper.engines.front.process import WorkerProcess

@@ -15,7 +15,8 @@ from aiohttp import web
 from tests.conftest import free_port
 from tests.link.scripted_home_assistant import TOKEN, Peer, done, scripted
 from wyoming_superwhisper import phrases
-from wyoming_superwhisper.assistant import Executed, Said
+from wyoming_superwhisper.conversation.executor import Executed
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.home_assistant import client
 from wyoming_superwhisper.home_assistant.client import Client

@@ -18,9 +18,11 @@ import numpy as np
 from wyoming.event import Event
 
 from tests.fakes import FakeWakeWords
-from wyoming_superwhisper.assistant import Assistant, Executed, Said
 from wyoming_superwhisper.config.settings import AsrSettings, Settings
 from wyoming_superwhisper.connection import Connection
+from wyoming_superwhisper.conversation.assistant import Assistant
+from wyoming_superwhisper.conversation.executor import Executed
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.endpointing import VoiceTracker
 from wyoming_superwhisper.engines.base import (
     FRAME_SAMPLES,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wyoming_superwhisper.assistant import Said
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.pipeline.habits import MOST_CLIENTS, MOST_SENTENCES, SOON_S, TRIES, Habits
 from wyoming_superwhisper.pipeline.speaking import SpeakOptions
 

@@ -22,11 +22,11 @@ from tests.fakes import (
     FakeVoiceActivity,
     FakeWakeWords,
 )
-from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.client import Connection as Client
 from wyoming_superwhisper.client import Disconnected
 from wyoming_superwhisper.config.settings import AsrSettings, LimitSettings, ServerSettings, Settings
 from wyoming_superwhisper.connection import EventQueue
+from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.engines.base import LanguageModel
 from wyoming_superwhisper.errors import EngineLost, SettingsError
 from wyoming_superwhisper.home import Home

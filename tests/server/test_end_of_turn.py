@@ -15,8 +15,8 @@ from wyoming.audio import AudioChunk, AudioStart
 from wyoming.event import Event
 
 from tests.conftest import RunningServer, start_server
+from tests.demo_home import demo_home
 from tests.server.speech import ESPEAK_RATE, audio_events, client, said
-from tests.test_assistant import demo_home
 from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.models.demo.domain import load_domain
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from wyoming.asr import Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.event import Event
 
-from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import Transcription
 from wyoming_superwhisper.errors import TooLong, UnknownModel
 from wyoming_superwhisper.handlers import fields

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from wyoming.event import Event
 from wyoming.handle import NotHandled as NotHandledEvent
 
-from wyoming_superwhisper.assistant import Said
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import EventMethod, Session
 from wyoming_superwhisper.handlers.reply import ReplyEvents

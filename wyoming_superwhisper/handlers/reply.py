@@ -13,7 +13,7 @@ from wyoming.handle import NotHandled as NotHandledEvent
 from wyoming.intent import Entity, Intent, IntentsStart, IntentsStop
 from wyoming.intent import NotRecognized as NotRecognizedEvent
 
-from wyoming_superwhisper.assistant import Answer, Intents, NotHandled, NotRecognized, Part
+from wyoming_superwhisper.conversation.answer import Answer, Intents, NotHandled, NotRecognized, Part
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.handlers.base import Session
 

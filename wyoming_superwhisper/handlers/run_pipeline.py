@@ -21,8 +21,8 @@ from wyoming.vad import VoiceStarted, VoiceStopped
 from wyoming.wake import Detection, NotDetected
 
 from wyoming_superwhisper import phrases
-from wyoming_superwhisper.assistant import Said
 from wyoming_superwhisper.audio import AudioConverter, AudioFormat
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Transcription, VoiceState, WakeWordStream
 from wyoming_superwhisper.errors import BadData, BadEvent, NoText
 from wyoming_superwhisper.handlers import fields

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Self
 
-from wyoming_superwhisper.assistant import Part
+from wyoming_superwhisper.conversation.answer import Part
 from wyoming_superwhisper.errors import SuperwhisperError
 from wyoming_superwhisper.handlers.base import Session
 from wyoming_superwhisper.pipeline.rehearsal import SpeechRehearsal

@@ -12,7 +12,8 @@ from wyoming.handle import NotHandled as NotHandledEvent
 from wyoming.intent import NotRecognized as NotRecognizedEvent
 from wyoming.tts import Synthesize
 
-from wyoming_superwhisper.assistant import Answer, Intents, NotHandled, NotRecognized, Part, Said
+from wyoming_superwhisper.conversation.answer import Answer, Intents, NotHandled, NotRecognized, Part
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.handlers.audio_out import AudioOut
 from wyoming_superwhisper.handlers.base import Session

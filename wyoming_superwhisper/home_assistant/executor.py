@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from wyoming_superwhisper import phrases
-from wyoming_superwhisper.assistant import Executed, Said
+from wyoming_superwhisper.conversation.executor import Executed
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import IntentCall
 from wyoming_superwhisper.home_assistant import reply
 from wyoming_superwhisper.home_assistant.client import Client

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from wyoming_superwhisper.assistant import Said
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.intents_text import language_of
 from wyoming_superwhisper.pipeline.speaking import SpeakOptions
 

@@ -11,7 +11,8 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
-from wyoming_superwhisper.assistant import Part, Said, Understood
+from wyoming_superwhisper.conversation.answer import Part
+from wyoming_superwhisper.conversation.said import Said, Understood
 from wyoming_superwhisper.errors import SuperwhisperError
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from wyoming_superwhisper.assistant import Assistant
 from wyoming_superwhisper.config.settings import Settings
+from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.engines.base import (
     SpeechRecognizer,
     SpeechSynthesizer,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import time
 from functools import cache
 from typing import Any
 
 import home_assistant_intents
 import pytest
-import yaml
 from hassil.intents import Intents
 from hassil.recognize import recognize_best
 
+from tests.demo_home import demo_home
 from tests.engines.rules.sentences import (
     ENGLISH,
     FRENCH,
@@ -29,12 +28,6 @@ from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.engines.rules.slot_lists import slot_lists
 
 CATCH_ALL = "HassMediaSearchAndPlay"
-
-
-def demo_home() -> dict[str, Any]:
-    file = importlib.resources.files("wyoming_superwhisper.config").joinpath("demo_home.yaml")
-    home: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return home
 
 
 @pytest.fixture(scope="module")

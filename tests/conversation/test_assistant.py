@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.demo_home import demo_home
 from tests.fakes import FakeIntents, FakeLanguageModel
-from wyoming_superwhisper.assistant import Answer, Assistant, Executed, Intents, NotHandled, NotRecognized, Part, Said
-from wyoming_superwhisper.conversation import MOST_CONVERSATIONS, MOST_EXCHANGES, Conversations
+from wyoming_superwhisper.conversation.answer import Answer, Intents, NotHandled, NotRecognized, Part
+from wyoming_superwhisper.conversation.assistant import Assistant
+from wyoming_superwhisper.conversation.executor import Executed
+from wyoming_superwhisper.conversation.history import MOST_CONVERSATIONS, MOST_EXCHANGES, Conversations
+from wyoming_superwhisper.conversation.said import Said
 from wyoming_superwhisper.engines.base import (
     AnswerPart,
     AnswerRequest,
@@ -28,11 +30,6 @@ from wyoming_superwhisper.home import Home
 
 NOW = datetime(2026, 11, 22, 9, 5)
 KITCHEN_ON = IntentCall("HassTurnOn", {"area": "Cuisine", "domain": "light"}, "Allumé")
-
-
-def demo_home() -> Home:
-    file = importlib.resources.files("wyoming_superwhisper.config").joinpath("demo_home.yaml")
-    return Home.from_json(yaml.safe_load(file.read_text(encoding="utf-8")))
 
 
 class RealIntents:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from wyoming_superwhisper.config.settings import Device, HomeSettings
+from wyoming_superwhisper.conversation.guarded import guarded_target
 from wyoming_superwhisper.engines.base import IntentCall
-from wyoming_superwhisper.guarded import guarded_target
 from wyoming_superwhisper.home import Home
 
 HOME = Home(
