@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -132,3 +133,31 @@ def own_server(tmp_path: Path) -> Iterator[RunningServer]:
     yield running
     if running.process.poll() is None:
         running.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own that is full after 80 MB. Only root can mount one."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill_disk(filler: Path) -> None:
+    """Write a file until there is no room for another byte."""
+    try:
+        with filler.open("wb", buffering=0) as file:
+            for size in (65_536, 1):
+                while file.write(bytes(size)) == size:
+                    pass
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import fill_disk
 from tests.models.test_store import SIWIS, SMALL, install, install_voice
 from tests.models.tiny_models import whisper_files
 from wyoming_superwhisper import doctor, gpu
@@ -136,10 +136,19 @@ def test_a_model_that_is_missing_and_one_that_is_broken(tmp_path: Path) -> None:
     assert next(iter(doctor.check_models(settings, store))).state is State.PROBLEM
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    assert only(doctor.check_disk(tmp_path / "models")).state is State.PROBLEM
+def test_a_folder_that_cannot_be_written() -> None:
+    finding = only(doctor.check_disk(Path("/proc/models")))  # not even by root
+    assert finding.state is State.PROBLEM
+    assert "can't be written to" in finding.text
+
+
+def test_a_disk_with_no_room_left(small_disk: Path) -> None:
+    (small_disk / "models").mkdir()
+    assert only(doctor.check_disk(small_disk / "models")).state is State.NOTE
+    fill_disk(small_disk / "filler")
+    finding = only(doctor.check_disk(small_disk / "models"))
+    assert finding.state is State.PROBLEM
+    assert "no space left on device" in finding.text
 
 
 def test_the_model_folder_is_shown_with_its_room(tmp_path: Path) -> None:
@@ -156,12 +165,27 @@ def test_a_port_in_use() -> None:
     assert "address already in use" in taken.text
     assert "ss -ltnp" in taken.remedy
     assert only(doctor.check_uri("metrics.listen", uri)).state is State.OK
-    assert only(doctor.check_uri("server.uri", "unix:///run/s")).state is State.OK
+
+
+def test_a_socket_file_whose_folder_is_missing_and_one_that_is_in_use(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert only(doctor.check_uri("server.uri", f"unix://{path}")).state is State.OK
+    assert "no such file" in only(doctor.check_uri("server.uri", f"unix://{tmp_path}/not/there/s")).text
+    with socket.socket(socket.AF_UNIX) as holder:
+        holder.bind(str(path))
+        holder.listen(1)
+        assert "already in use" in only(doctor.check_uri("metrics.listen", f"unix://{path}")).text
+    assert only(doctor.check_uri("server.uri", f"unix://{path}")).state is State.OK, "nobody listens there any more"
+    (tmp_path / "file").touch()
+    finding = only(doctor.check_uri("server.uri", f"unix://{tmp_path / 'file'}"))
+    assert (finding.state, finding.remedy) == (State.PROBLEM, "set server.uri to another")
 
 
 def test_an_address_that_is_not_of_this_machine() -> None:
-    assert only(doctor.check_uri("server.uri", "tcp://192.0.2.77:10300")).state in (State.PROBLEM, State.OK)
-    assert only(doctor.check_uri("metrics.listen", "tcp://203.0.113.9:80")).state is State.PROBLEM
+    for key in ("server.uri", "metrics.listen"):
+        finding = only(doctor.check_uri(key, "tcp://203.0.113.9:80"))
+        assert finding.state is State.PROBLEM
+        assert "ss -ltnp" not in finding.remedy, "nobody holds it"
 
 
 def test_a_machine_without_a_network() -> None:

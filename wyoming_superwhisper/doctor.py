@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import errno
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,8 @@ SERVER_PACKAGES = (
 OLDEST_PYTHON = (3, 11)
 LEAST_FILES = 1024
 """Open files that the default limits on connections need, with some to spare."""
+LEAST_FREE_BYTES = 2_000_000_000
+"""Room on the disk below which a download of the smaller models would fail."""
 PROBE_S = 120.0
 """Time that loading a library may take; the first time on a slow disk takes long."""
 
@@ -157,13 +161,22 @@ def check_files(limit: int | None = None) -> Iterator[Finding]:
 
 
 def check_disk(folder: Path) -> Iterator[Finding]:
-    """Room for models."""
+    """Room for models: only an attempt shows whether a folder can be written to."""
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), Path("/"))
-    free = shutil.disk_usage(there).free
-    if not os.access(there, os.W_OK):
-        yield Finding("Model folder", State.PROBLEM, f"{folder} can't be written", "name another with --models")
+    text = f"{folder}, {shutil.disk_usage(there).free / 1e9:.1f} GB free"
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"?")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        yield Finding(
+            "Model folder", State.PROBLEM, f"{folder} can't be written to ({reason})", "name another with --models"
+        )
+        return
+    if shutil.disk_usage(there).free < LEAST_FREE_BYTES:
+        yield Finding("Model folder", State.NOTE, text, "too little for more models: make room, or name another folder")
     else:
-        yield Finding("Model folder", State.OK, f"{folder}, {free / 1e9:.1f} GB free")
+        yield Finding("Model folder", State.OK, text)
 
 
 # --- the cards -------------------------------------------------------------------------------------------------
@@ -275,22 +288,44 @@ def _check_model(topic: str, find: Callable[[], str]) -> Iterator[Finding]:
 def check_uri(key: str, uri: str) -> Iterator[Finding]:
     """Whether the server could listen there, or one of ours does already."""
     parts = urlsplit(uri)
-    if parts.scheme != "tcp" or not parts.port:
-        yield Finding("Port", State.OK, f"{key}: {uri}")
-        return
     try:
-        _try_listen(parts.hostname or "", parts.port)
+        if parts.scheme == "unix":
+            _try_socket_file(parts.netloc + parts.path)
+        elif parts.port:
+            _try_listen(parts.hostname or "", parts.port)
     except OSError as error:
-        answer = _who_answers(parts.hostname or "", parts.port) if key == "server.uri" else ""
+        answer = _who_answers(uri) if key == "server.uri" else ""
         if answer:
             yield Finding("Port", State.OK, f"{key}: {uri}, a Wyoming server answers there: {answer}")
         else:
+            reason = (error.strerror or str(error)).lower()
+            held = error.errno == errno.EADDRINUSE and bool(parts.port)
             yield Finding(
-                "Port", State.PROBLEM, f"{key}: {uri} can't be listened on ({(error.strerror or str(error)).lower()})",
-                f"stop what holds it (ss -ltnp sport = :{parts.port}), or set {key} to another",
+                "Port", State.PROBLEM, f"{key}: {uri} can't be listened on ({reason})",
+                (f"stop what holds it (ss -ltnp sport = :{parts.port}), or " if held else "") + f"set {key} to another",
             )  # fmt: skip
     else:
-        yield Finding("Port", State.OK, f"{key}: {uri} is free")
+        yield Finding("Port", State.OK, f"{key}: {uri}" + (" is free" if parts.port else ""))
+
+
+def _try_socket_file(path: str) -> None:
+    """Raises OSError where no socket can be made; one that nobody listens on any more is in nobody's way."""
+    parent = Path(path).absolute().parent
+    with (
+        tempfile.TemporaryDirectory(prefix=".superwhisper-", dir=parent) as folder,
+        socket.socket(socket.AF_UNIX) as probe,
+    ):
+        probe.bind(str(Path(folder) / "s"))
+    if not Path(path).exists():
+        return
+    if not Path(path).is_socket():
+        raise OSError(errno.ENOTSOCK, "there is a file of that name")
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _try_listen(host: str, port: int) -> None:
@@ -301,12 +336,12 @@ def _try_listen(host: str, port: int) -> None:
         probe.listen(1)
 
 
-def _who_answers(host: str, port: int) -> str:
+def _who_answers(uri: str) -> str:
     from wyoming_superwhisper import client
 
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    reachable = uri.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     try:
-        info = asyncio.run(client.describe(f"tcp://{reachable}:{port}", 2.0))
+        info = asyncio.run(client.describe(reachable, 2.0))
     except SuperwhisperError:
         return ""
     return ", ".join(name for name in ("asr", "tts", "intent", "handle", "wake") if getattr(info, name))

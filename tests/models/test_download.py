@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import pytest
 
+from tests.conftest import fill_disk
 from tests.models.hub import REVISION, Hub
 from tests.models.tiny_models import gguf, onnx, safetensors, whisper_files
 from wyoming_superwhisper.errors import ModelError
@@ -313,6 +314,28 @@ def test_a_disk_that_fills_up_on_the_way_is_one_sentence(
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(ModelError, match=r"the disk of .* is full; make room"):
         fetch(hub, store)
+
+
+def test_a_disk_that_is_really_full_keeps_what_came_and_the_next_try_goes_on_there(small_disk: Path) -> None:
+    content = safetensors(1_000_000)
+    filler = small_disk / "filler"
+
+    def fill(file: str, done: int, total: int) -> None:
+        if file == BIG and done > total / 2 and not filler.exists():
+            fill_disk(filler)
+
+    store = Store(small_disk / "models")
+    with Hub(REPO, {**whisper_files(), BIG: content}) as hub:
+        with pytest.raises(ModelError, match=r"the disk of .* is full; make room, or name another with --models"):
+            fetch(hub, store, progress=fill)
+        came = part(store).stat().st_size
+        assert 0 < came < len(content)
+        with pytest.raises(ModelError, match=r"too full: .* are still to come"):
+            fetch(hub, store)
+        filler.unlink()
+        fetch(hub, store)
+        assert hub.ranges(BIG) == ["", f"bytes={came}-"]
+    assert (store.folder_of("tiny") / BIG).read_bytes() == content
 
 
 def test_a_folder_that_cannot_be_written_is_named(hub: Hub, tmp_path: Path) -> None:
