@@ -12,17 +12,17 @@ import gc
 import logging
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wyoming_superwhisper import gpu, info, replies, wire
+from wyoming_superwhisper import info, replies, wire
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.conversation.without_rules import WithoutRules
-from wyoming_superwhisper.engines.base import IntentRecognizer, VoiceInfo, WakeWordInfo
+from wyoming_superwhisper.engines.base import IntentRecognizer
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.engines.front.remote import (
@@ -33,18 +33,14 @@ from wyoming_superwhisper.engines.front.remote import (
     RemoteVoiceActivity,
     RemoteWakeWords,
 )
-from wyoming_superwhisper.engines.wake_word import choose_words
-from wyoming_superwhisper.errors import SettingsError, UnknownModel
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
 from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import merged
-from wyoming_superwhisper.language import guess_language, whisper_code
+from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.life import State
 from wyoming_superwhisper.logs import Throttled
-from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb, whisper_languages
-from wyoming_superwhisper.models.voices import read_voices
 from wyoming_superwhisper.observer import Observer
 from wyoming_superwhisper.operations import Operations
 from wyoming_superwhisper.pipeline.ahead import Shelf
@@ -53,6 +49,7 @@ from wyoming_superwhisper.pipeline.home_news import HomeNews
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
+from wyoming_superwhisper.plan import ENGINES, Plan, needed_engines
 from wyoming_superwhisper.recording import Recorder
 from wyoming_superwhisper.reload import Reloader
 from wyoming_superwhisper.server import DEFAULT_PORT, Server
@@ -77,9 +74,6 @@ def run(settings: Settings, read_again: Callable[[], Settings] | None = None) ->
         # Free what a stop has left in cycles while extension modules are still there: soxr's complains on stderr else.
         gc.unfreeze()
         gc.collect()
-
-
-ENGINES = frozenset({"light", "whisper", "llama", "piper"})
 
 
 @asynccontextmanager
@@ -162,9 +156,9 @@ async def _start(
     wait_for_names: bool = False,
 ) -> _Parts:
     """Build everything into the stack, which closes it in reverse. Engines that are left out are never started."""
-    engines = _needed(settings.server.services).intersection(engines)
-    plan = _plan(settings, engines)
-    operations = Operations(settings, plan.card, _video_memory(plan))
+    engines = needed_engines(settings.server.services).intersection(engines)
+    plan = Plan.of(settings, engines)
+    operations = Operations(settings, plan.card, plan.video_memory())
     operations.life.tell(_settle_memory)
     recorder = Recorder(settings.record) if settings.record.dir else None
     workers = _make_workers(plan, operations)
@@ -204,7 +198,7 @@ async def _start(
 class _Parts:
     """What was built, as far as it can be changed while it runs."""
 
-    plan: _Plan
+    plan: Plan
     operations: Operations
     server: Server
     services: Services
@@ -219,7 +213,7 @@ class _Parts:
 
     async def use(self, settings: Settings, changed: Collection[str]) -> None:
         """Put changed settings into force. Raises `SettingsError`, and then nothing has changed."""
-        voice = _default_voice(replace(self.plan, settings=settings), self.services.default_language)
+        voice = replace(self.plan, settings=settings).voice(self.services.default_language)
         recorder = self.services.recorder
         if any(key.startswith("record.") for key in changed):
             recorder = Recorder(settings.record) if settings.record.dir else None
@@ -236,87 +230,12 @@ class _Parts:
             self.news.changed(Home(merged(learnt, settings.home)))
 
 
-def _needed(services: Collection[str]) -> frozenset[str]:
-    """The engines of the services that are offered; the light one has a part in all of them."""
-    of = {"asr": "whisper", "tts": "piper", "handle": "llama"}
-    return frozenset({"light", *(of[service] for service in services if service in of)})
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What will run: models found and checked, the card chosen."""
-
-    settings: Settings
-    home: Home
-    card: gpu.GpuChoice
-    whisper: Path
-    llama: Path | None
-    voice_files: Mapping[str, Mapping[str, str]]
-    voices: tuple[VoiceInfo, ...]
-
-
-def _plan(settings: Settings, engines: Collection[str]) -> _Plan:
-    card = gpu.choose(settings.gpu.device, gpu.survey(), gpu.installed_builds())
-    limit_mb = settings.gpu.memory_limit_mb
-    budget = replace(card, memory_mb=min(card.memory_mb, limit_mb)) if limit_mb else card
-    store = ModelStore(settings.models.dir, budget)
-    voice_files = store.voices(settings.tts.voices) if "piper" in engines else {}
-    has_llm = settings.llm.model != "off" and "llama" in engines
-    whisper = store.whisper(settings.asr.model) if "whisper" in engines else None
-    if whisper is not None:
-        _check_languages(settings.asr.languages, whisper)
-    return _Plan(
-        settings=settings,
-        home=Home(settings.home),
-        card=card,
-        whisper=whisper or Path(settings.asr.model),
-        llama=store.llama(settings.llm.model) if has_llm else None,
-        voice_files=voice_files,
-        voices=tuple(read_voices(voice_files)),
-    )
-
-
-def _check_languages(wanted: Sequence[str], whisper: Path) -> None:
-    """Raises `SettingsError` for a language that would be advertised and that the model can't be asked for."""
-    known = whisper_languages(whisper)
-    unknown = [language for language in wanted if known and whisper_code(language) not in known]
-    if unknown:
-        raise SettingsError(
-            f"asr.languages: the recognition model {whisper.name} does not know {', '.join(unknown)}; it knows "
-            f"{', '.join(sorted(known))}."
-        )
-
-
-def _video_memory(plan: _Plan) -> dict[str, int]:
-    """What each engine on the card is expected to take, in MiB. Raises `SettingsError` where that is over the limit."""
-    needs: dict[str, int] = {}
-    if plan.card.device("whisper") == "cuda":
-        needs["whisper"] = expected_memory_mb("whisper", plan.whisper)
-    if plan.llama is not None and plan.card.device("llama") == "cuda":
-        needs["llama"] = expected_memory_mb("llama", plan.llama)
-    limit_mb = plan.settings.gpu.memory_limit_mb
-    if limit_mb and sum(needs.values()) > limit_mb:
-        each = ", ".join(f"{name} {mb}" for name, mb in needs.items())
-        raise SettingsError(
-            f"the models need about {sum(needs.values())} MiB of video memory ({each}), and gpu.memory_limit_mb is "
-            f"{limit_mb}: choose smaller models, or raise the limit."
-        )
-    return needs
-
-
 def _work_limits(settings: Settings) -> WorkLimits:
     limits = settings.limits
     return WorkLimits(queue_final=limits.queue_final, queue_guess=limits.queue_guess, job_s=limits.job_s)
 
 
-def _make_workers(plan: _Plan, operations: Operations) -> dict[str, WorkerProcess]:
-    configurations: dict[str, Mapping[str, Any]] = {
-        "light": _light(plan),
-        "whisper": _whisper(plan),
-        "piper": _piper(plan),
-    }
-    if plan.llama is not None:
-        configurations["llama"] = _llama(plan, plan.llama)
+def _make_workers(plan: Plan, operations: Operations) -> dict[str, WorkerProcess]:
     log = plan.settings.log
     return {
         name: WorkerProcess(
@@ -330,63 +249,7 @@ def _make_workers(plan: _Plan, operations: Operations) -> dict[str, WorkerProces
             on_job=operations.job_ended,
             before_load=operations.before_load,
         )
-        for name, configuration in configurations.items()
-    }
-
-
-def _device(plan: _Plan, engine: str) -> dict[str, str]:
-    return {"device": plan.card.device(engine), "gpu_uuid": plan.card.gpu_uuid(engine)}
-
-
-def _whisper(plan: _Plan) -> dict[str, Any]:
-    asr = plan.settings.asr
-    return {
-        "model_dir": str(plan.whisper),
-        "languages": list(asr.languages),
-        "language": asr.language,
-        "compute": asr.compute,
-        "threads": asr.threads,
-        "batch": asr.batch,
-        "window": asr.window,
-        **_device(plan, "whisper"),
-    }
-
-
-def _llama(plan: _Plan, model: Path) -> dict[str, Any]:
-    llm = plan.settings.llm
-    return {
-        "model_file": str(model),
-        "context": llm.context,
-        "history_tokens": llm.history_tokens,
-        "sequences": llm.sequences,
-        "system_prompt": llm.system_prompt,
-        "max_tokens": llm.max_tokens,
-        "temperature": llm.temperature,
-        "gpu_layers": llm.gpu_layers,
-        "threads": llm.threads,
-        "home": plan.home.as_json(),
-        **_device(plan, "llama"),
-    }
-
-
-def _piper(plan: _Plan) -> dict[str, Any]:
-    tts = plan.settings.tts
-    on_card = tts.device == "cuda" and plan.card.uuid
-    return {
-        "voices": {name: dict(files) for name, files in plan.voice_files.items()},
-        "default": {"length_scale": tts.length_scale, "noise_scale": tts.noise_scale, "noise_w": tts.noise_w},
-        "threads": tts.threads,
-        "device": "cuda" if on_card else "cpu",
-        "gpu_uuid": plan.card.gpu_uuid("piper") if on_card else "",
-    }
-
-
-def _light(plan: _Plan) -> dict[str, Any]:
-    wake = plan.settings.wake
-    return {
-        "languages": list(plan.settings.intents.languages),
-        "home": plan.home.as_json(),
-        "wake": {"words": list(wake.words), "engine": wake.engine},
+        for name, configuration in plan.configurations().items()
     }
 
 
@@ -409,7 +272,7 @@ def _make_link(operations: Operations, news: HomeNews) -> _HomeAssistant | None:
 
 
 def _make_services(
-    plan: _Plan,
+    plan: Plan,
     workers: Mapping[str, WorkerProcess],
     link: _HomeAssistant | None,
     news: HomeNews,
@@ -417,7 +280,7 @@ def _make_services(
     observer: Observer,
 ) -> Services:
     settings = plan.settings
-    words = _wake_words(settings)
+    words = plan.wake_words()
     offered = settings.server.services
     rules = RemoteIntents(workers["light"], settings.intents.languages)
     intents: IntentRecognizer = rules if "intent" in offered else WithoutRules(rules)
@@ -460,7 +323,7 @@ def _make_services(
         programs=info.program_names(described),
         asr_models=frozenset({asr_model}),
         default_language=default_language,
-        default_voice=_default_voice(plan, default_language),
+        default_voice=plan.voice(default_language),
         recognizer=RemoteRecognizer(workers["whisper"], settings.asr.languages),
         voice_activity=RemoteVoiceActivity(workers["light"]),
         wake_words=RemoteWakeWords(workers["light"], words),
@@ -472,25 +335,6 @@ def _make_services(
         observer=observer,
         recorder=recorder,
     )
-
-
-def _wake_words(settings: Settings) -> tuple[WakeWordInfo, ...]:
-    try:
-        return choose_words(settings.wake.engine, settings.wake.words)
-    except UnknownModel as error:
-        raise SettingsError(f"wake.words: {error}") from error
-
-
-def _default_voice(plan: _Plan, language: str) -> str:
-    """The configured voice, else the first one that speaks the language of the house, else the first."""
-    wanted = plan.settings.tts.voice
-    if wanted != "auto" and plan.voices:
-        if wanted not in plan.voice_files:
-            raise SettingsError(f"tts.voice is '{wanted}', but the voices here are: {', '.join(plan.voice_files)}.")
-        return wanted
-    spoken = [voice for voice in plan.voices if any(one.startswith(language) for one in voice.languages)]
-    first = next(iter(spoken or plan.voices), None)
-    return first.name if first else ""
 
 
 def _advertisement(settings: Settings, server: Server) -> Advertisement:
