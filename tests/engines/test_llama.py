@@ -250,7 +250,7 @@ def test_more_conversations_than_sequences_are_all_answered(engine: LlamaEngine)
 def test_a_guess_waits_while_something_final_is_answered(engine: LlamaEngine) -> None:
     guess = asked("Raconte-moi une histoire.", priority=Priority.GUESS, conversation="guess")
     engine.admit(guess)
-    while not guess.parts:
+    while not guess.text:
         engine.step()
     said = len(guess.parts)
     final = asked("Merci.", conversation="final")
@@ -262,6 +262,51 @@ def test_a_guess_waits_while_something_final_is_answered(engine: LlamaEngine) ->
     while engine.step():
         pass
     assert guess.text == "Il était une fois un petit robot qui aimait la lumière."
+
+
+def wholeness(call: RecordedCall) -> float:
+    return float(next(part["whole"] for part in call.parts if "whole" in part))
+
+
+@pytest.mark.parametrize(
+    ("language", "whole", "half"),
+    [
+        ("fr", "Raconte-moi une blague.", "Raconte-moi une."),
+        ("fr", "Quelle est la capitale de la France ?", "Quelle est la capitale ?"),
+        ("fr", "Il fait trop sombre au salon.", "Il fait trop."),
+        ("en", "Tell me a joke", "Tell me"),
+        ("en", "What is the capital of France?", "What is the capital of…"),
+        ("en", "It is too dark in the living room!", "It is too dark in the!"),
+    ],
+)
+def test_of_a_guess_it_is_said_first_how_likely_the_sentence_is_whole(
+    engine: LlamaEngine, language: str, whole: str, half: str
+) -> None:
+    guesses = [asked(text, language, priority=Priority.GUESS, conversation=text) for text in (whole, half)]
+    run(engine, *guesses)
+    assert all("whole" in call.parts[0] and len(call.parts) > 1 for call in guesses)
+    assert wholeness(guesses[0]) > 0.5
+    assert wholeness(guesses[1]) < 0.1
+
+
+def test_how_whole_a_sentence_is_depends_neither_on_what_was_asked_before_nor_on_who_is_answered_beside_it(
+    engine: LlamaEngine,
+) -> None:
+    texts = ("Raconte-moi une blague.", "Raconte-moi une histoire.", "Merci.", "Comment")
+    together = [asked(text, priority=Priority.GUESS, conversation=text) for text in texts]
+    run(engine, *together)
+    for text, call in zip(texts, together, strict=True):
+        again = asked(text, priority=Priority.GUESS, conversation=text)
+        run(engine, again)
+        assert again.text == call.text
+        assert wholeness(again) == pytest.approx(wholeness(call), abs=0.02)
+
+
+def test_a_final_answer_and_a_text_that_was_cut_say_nothing_of_it(engine: LlamaEngine) -> None:
+    long = asked("Raconte-moi une blague, et encore une. " * 200, priority=Priority.GUESS)
+    final = asked("Merci.")
+    run(engine, long, final)
+    assert not any("whole" in part for call in (long, final) for part in call.parts)
 
 
 def test_a_final_begins_before_guesses_that_came_earlier() -> None:
@@ -285,13 +330,13 @@ def test_a_guess_that_became_final_goes_on_beside_the_others(engine: LlamaEngine
     final = asked("Raconte-moi une blague.", conversation="final")
     engine.admit(guess)
     engine.admit(final)
-    while not final.parts:
+    while not final.text:
         engine.step()
-    assert not guess.parts
+    assert not guess.text
     guess.priority = Priority.FINAL
     while not final.is_over:
         engine.step()
-    assert guess.parts
+    assert guess.text
     while engine.step():
         pass
 

@@ -112,12 +112,16 @@ class Intents(Engine):
 
 
 class Model(Engine):
-    """Answers with what it was asked, in several parts."""
+    """Answers with what it was asked, in several parts; says of guesses how likely they are whole, where it can."""
+
+    whole: float | None = None
 
     async def answer(self, request: AnswerRequest, priority: Priority = Priority.FINAL) -> AsyncIterator[AnswerPart]:
         await self.work(request, priority)
         self.at_work += 1
         try:
+            if self.whole is not None and priority is Priority.GUESS:
+                yield AnswerPart(whole=self.whole)
             for part in ("Vous ", "dites : ", f"{request.text}. ", "C'est tout."):
                 yield AnswerPart(text=part)
                 await asyncio.sleep(self.random.uniform(0, self.longest_s / 4))

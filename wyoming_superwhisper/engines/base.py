@@ -267,10 +267,15 @@ class AnswerRequest:
 
 @dataclass(frozen=True, slots=True)
 class AnswerPart:
-    """A piece of an answer: text as it is written, or (once, alone) the intents chosen."""
+    """A piece of an answer: text as it is written, or (once, alone) the intents chosen.
+
+    A guess may begin with a part that says nothing but how likely the sentence is a whole one.
+    """
 
     text: str = ""
     intents: tuple[IntentCall, ...] = ()
+    whole: float | None = None
+    """Probability, as the model reads on, that the sentence which is answered ends where it ends."""
 
 
 class LanguageModel(Protocol):

@@ -5,9 +5,10 @@ Configuration: `model_file`, `context` (cells in all), `history_tokens`, `sequen
 that CUDA must be shown).
 
 Calls: `answer` with the fields of `AnswerRequest`: parts `{"text": …}`, or one part `{"intents": [{"name", "slots",
-"text", "template"}]}`; done `{"tokens", "prompt_tokens", "evaluated", "finish"}`, where `finish` is "stop", "length"
-or "no-call" (it tried a call that this home has no names for; nothing was sent). `home` with a home: use it for all
-answers that begin from now on.
+"text", "template"}]}`; for a guess, before these, a part `{"whole": …}`, the probability that the sentence ends where
+it does; done `{"tokens", "prompt_tokens", "evaluated", "finish"}`, where `finish` is "stop", "length" or "no-call" (it
+tried a call that this home has no names for; nothing was sent). `home` with a home: use it for all answers that begin
+from now on.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ _CALL_CONFIDENCE = 0.7
 """A call is begun only if it is at least so likely: to act takes more certainty than to talk."""
 _LEAST_PROBABILITY = 0.02
 """A call whose next word the grammar bent to something less likely than this is given up: it means something else."""
+_MARKS = ".!?…"
+"""What ends a sentence. Recognition writes one after half a sentence too, so it is looked at what comes before it."""
 
 
 @dataclass(slots=True)
@@ -55,6 +58,8 @@ class _Sequence:
 
     number: int
     tokens: list[int] = field(default_factory=list)
+    whole: tuple[int, float] | None = None
+    """How likely a sentence ends after the token at a position, where that was read."""
     used: int = 0
     busy: bool = False
 
@@ -70,6 +75,8 @@ class _Answer:
     most_tokens: int
     sequence: _Sequence
     grammar: NativeGrammar | None
+    sentence_end: int | None = None
+    """The position of the sentence's last word, where it shall be said whether the sentence is whole."""
     reused: int = 0
     evaluated: int = 0
     generated: list[int] = field(default_factory=list)
@@ -231,6 +238,8 @@ class LlamaEngine:
         sequence = self._sequence_for(prompt)
         grammar = NativeGrammar(self._model, self._grammar)
         answer = _Answer(call, request, self._home, prompt, most_tokens, sequence, grammar)
+        if call.priority == Priority.GUESS:
+            answer.sentence_end = self._sentence_end(request, prompt)
         self._answers.append(answer)
         self._reuse(answer)
         self._make_room()
@@ -248,6 +257,16 @@ class LlamaEngine:
                 return prompt
             history = history[1:]  # what the template writes around the turns took too much
         return bare
+
+    def _sentence_end(self, request: AnswerRequest, prompt: Sequence[int]) -> int | None:
+        """Where in the prompt the sentence's last word ends; None where it can't be told, as in a text that was cut."""
+        content = self._model.tokens(messages_for(request, self._home, "")[-1]["content"])
+        words = self._model.tokens(plain_text(request.text).rstrip(f"{_MARKS} "))
+        if not words or content[: len(words)] != words:
+            return None
+        starts = range(len(prompt) - len(content), len(self._fixed) - 1, -1)
+        start = next((one for one in starts if prompt[one : one + len(content)] == content), None)
+        return None if start is None else start + len(words) - 1
 
     def _shortened(self, text: str, most_tokens: int) -> str:
         """The beginning of a text that has too many tokens."""
@@ -279,6 +298,13 @@ class LlamaEngine:
         sequence, fixed = answer.sequence, len(self._fixed)
         sequence.busy = True
         common = min(_common(sequence.tokens, answer.prompt), len(answer.prompt) - 1)
+        if sequence.whole is not None and sequence.whole[0] >= common:
+            sequence.whole = None
+        if (end := answer.sentence_end) is not None:
+            if sequence.whole is not None and sequence.whole[0] == end:
+                self._tell_whole(answer, sequence.whole[1])
+            else:
+                common = min(common, end)  # what follows the sentence's last word is to be read there
         if common > fixed:
             self._context.cut(sequence.number, common)
         else:
@@ -317,6 +343,7 @@ class LlamaEngine:
     def _advance(self) -> None:
         """One evaluation: a token for each answer that is being written, and a piece of those prompts that wait."""
         tokens: list[Token] = []
+        reading: list[tuple[_Answer, int]] = []
         writing: list[tuple[_Answer, int]] = []
         taken: list[tuple[_Answer, list[int]]] = []
         left = PIECE_TOKENS
@@ -328,6 +355,10 @@ class LlamaEngine:
             start = len(answer.sequence.tokens)
             complete = len(piece) == len(answer.due)
             tokens += [Token(token, start + index, answer.sequence.number) for index, token in enumerate(piece)]
+            if answer.sentence_end is not None and start <= answer.sentence_end < start + len(piece):
+                at = len(tokens) - len(piece) + answer.sentence_end - start
+                tokens[at] = replace(tokens[at], wanted=True)
+                reading.append((answer, at))
             if complete:
                 tokens[-1] = replace(tokens[-1], wanted=True)
                 writing.append((answer, len(tokens) - 1))
@@ -337,6 +368,8 @@ class LlamaEngine:
         for answer, piece in taken:
             answer.sequence.tokens += piece
             answer.evaluated += len(piece)
+        for answer, index in reading:
+            self._tell_whole(answer, self._probability_of_end(self._context.logits(index)))
         for answer, index in writing:
             self._write(answer, self._context.logits(index))
 
@@ -390,6 +423,21 @@ class LlamaEngine:
                 return None
         grammar.accept(token)
         return token
+
+    def _tell_whole(self, answer: _Answer, probability: float) -> None:
+        assert answer.sentence_end is not None
+        answer.sequence.whole = answer.sentence_end, probability
+        answer.call.part({"whole": probability})
+
+    def _probability_of_end(self, logits: Logits) -> float:
+        """How likely a sentence ends after a word, by a mark or without one."""
+        likeliest = np.argpartition(logits, -_LIKELIEST)[-_LIKELIEST:]
+        ends = [token for token in likeliest if self._ends_sentence(int(token))]
+        highest = logits.max()
+        return float(np.exp(logits[ends] - highest).sum() / np.exp(logits - highest).sum())
+
+    def _ends_sentence(self, token: int) -> bool:
+        return self._model.ends_turn(token) or self._text_of(token).lstrip(" ")[:1] in {*_MARKS, "\n"}
 
     def _is_doubtful_call(self, token: int, logits: Logits) -> bool:
         return is_call(self._text_of(token)) and _probability(logits, token) < _CALL_CONFIDENCE

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from wyoming_superwhisper.conversation.answer import Part
 from wyoming_superwhisper.conversation.said import Said, Understood
+from wyoming_superwhisper.engines.base import AnswerPart, AnswerRequest, LanguageModel, Priority
 from wyoming_superwhisper.errors import SuperwhisperError
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
 
 logger = logging.getLogger(__name__)
+
+WHOLE = 0.3
+"""A sentence for the language model is whole where it believes this surely that nothing comes after its last word.
+Half a sentence gets less than a twentieth of that; a whole one seldom much more, since so much could be added."""
 
 
 class Rehearsal:
@@ -40,14 +45,15 @@ class Rehearsal:
         self._speech = speech
         self.understood: Understood | None = None
         """What the rules make of it, once that is known."""
+        self._whole = 0.0
         self._task = asyncio.create_task(self._run(), name=f"rehearsal {client}")
 
     @property
     def complete(self) -> bool | None:
-        """Whether the sentence is a whole command; None: not known yet."""
+        """Whether the sentence is a whole command, or a whole sentence for the model; None: not known yet."""
         if self.understood is None:
             return None
-        return self._services.assistant.is_complete(self._said, self.understood)
+        return self._services.assistant.is_complete(self._said, self.understood) or self._whole >= WHOLE
 
     def stop(self) -> None:
         """See `Owner`."""
@@ -84,13 +90,16 @@ class Rehearsal:
     async def _answer(self) -> None:
         prepared, assistant = self._services.prepared, self._services.assistant
         assert self.understood is not None
-        llm = None if prepared.llm is None else prepared.llm.ahead(self)
+        llm = None if prepared.llm is None else _Reader(prepared.llm.ahead(self), self._note_whole)
         async with aclosing(assistant.rehearse(self._said, self.understood, llm)) as parts:  # type: ignore[type-var]
             if self._speech is None:
                 async for _ in parts:
                     pass
             else:
                 await self._begin_speech(parts, self._speech)
+
+    def _note_whole(self, probability: float) -> None:
+        self._whole = probability
 
     async def _begin_speech(self, parts: AsyncIterator[Part], options: SpeakOptions) -> None:
         synthesizer = self._services.prepared.synthesizer.ahead(self)
@@ -104,6 +113,21 @@ class Rehearsal:
         finally:
             first_piece.cancel()
             await asyncio.wait([first_piece])
+
+
+class _Reader:
+    """A language model that also tells how likely the sentence it answers is whole."""
+
+    def __init__(self, llm: LanguageModel, note: Callable[[float], None]) -> None:
+        self._llm = llm
+        self._note = note
+
+    async def answer(self, request: AnswerRequest, priority: Priority = Priority.GUESS) -> AsyncIterator[AnswerPart]:
+        async with aclosing(self._llm.answer(request, priority)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                if part.whole is not None:
+                    self._note(part.whole)
+                yield part
 
 
 class SpeechRehearsal:

@@ -165,7 +165,7 @@ class RemoteLanguageModel:
             with self._guesses.known(request, stream.job):
                 async for part in parts:
                     intents = tuple(_intent(fields) for fields in part.data.get("intents", ()))
-                    yield AnswerPart(text=part.data.get("text", ""), intents=intents)
+                    yield AnswerPart(part.data.get("text", ""), intents, part.data.get("whole"))
 
     async def set_home(self, home: Mapping[str, Any]) -> None:
         """Use these rooms and devices from now on, also after a restart."""
