@@ -6,8 +6,8 @@ import pytest
 
 from wyoming_superwhisper.config import documentation
 from wyoming_superwhisper.config.documentation import Section, describe
-from wyoming_superwhisper.config.loader import keys
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
+from wyoming_superwhisper.config.schema import keys
 from wyoming_superwhisper.config.settings import Settings
 
 

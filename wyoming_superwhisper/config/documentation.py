@@ -20,7 +20,7 @@ from typing import Any, Literal
 import yaml
 
 from wyoming_superwhisper.config import checks
-from wyoming_superwhisper.config.loader import PREFIX, environment_name
+from wyoming_superwhisper.config.environment import PREFIX, environment_name
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.config.settings import Settings
 
