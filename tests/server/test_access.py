@@ -18,7 +18,7 @@ from wyoming_superwhisper.access import AllowList, Network
 from wyoming_superwhisper.config import loader
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings, Settings, TlsSettings
-from wyoming_superwhisper.errors import BadData, NotAllowed, SettingsError, from_code
+from wyoming_superwhisper.errors import NotAllowed, SettingsError, from_code
 
 
 async def ping(uri: str) -> str:
@@ -46,7 +46,7 @@ async def test_our_own_two_ends_speak_tls_and_a_stranger_to_the_authority_gets_n
                 await ping(base + wrong)
         with pytest.raises((client.Unreachable, client.Disconnected)):
             await ping(base.replace("tls:", "tcp:"))
-        with pytest.raises(BadData, match="unknown file"):
+        with pytest.raises(SettingsError, match="unknown file"):
             await ping(f"{base}?cert=x.pem")
         with pytest.raises(SettingsError, match=r"nowhere\.pem"):
             await ping(f"{base}?ca=/nowhere.pem")
