@@ -17,7 +17,8 @@ import transformers
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from benchmarks.report import Report, Spread
-from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Row, Rules
+from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder
+from wyoming_superwhisper.engines.whisper_rules import Row, Rules
 from wyoming_superwhisper.engines.whisper_static import StaticDecoder
 
 TOKENS = 15

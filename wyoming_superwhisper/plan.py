@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from wyoming_superwhisper.engines.wake_word import choose_words
 from wyoming_superwhisper.errors import SettingsError, UnknownModel
 from wyoming_superwhisper.home import Home
 from wyoming_superwhisper.language import whisper_code
-from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb, whisper_languages
+from wyoming_superwhisper.models.store import ModelStore, expected_memory_mb, whisper_languages, whisper_window
 from wyoming_superwhisper.models.voices import read_voices
+
+logger = logging.getLogger(__name__)
 
 ENGINES = frozenset({"light", "whisper", "llama", "piper"})
 """Everything that can run."""
@@ -109,9 +112,22 @@ class Plan:
             "compute": asr.compute,
             "threads": asr.threads,
             "batch": asr.batch,
-            "window": asr.window,
+            "window": self._window(),
             **self._device("whisper"),
         }
+
+    def _window(self) -> str:
+        """What of the window is encoded: the whole, unless the model was made for less, or somebody insists.
+
+        On a card it is the whole by default: fixed shapes are worth more there.
+        """
+        wanted, made_for = self.settings.asr.window, whisper_window(self.whisper)
+        if wanted == "speech" != made_for:
+            name = self.whisper.name
+            logger.warning("asr.window is speech, and %s is not known to be made for that: words may be lost", name)
+        if wanted != "auto":
+            return wanted
+        return "full" if self.card.device("whisper") == "cuda" else made_for
 
     def _llama(self, model: Path) -> dict[str, Any]:
         llm = self.settings.llm

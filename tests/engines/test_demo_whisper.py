@@ -12,6 +12,7 @@ from wyoming_superwhisper.engines.whisper import WhisperEngine
 from wyoming_superwhisper.models import demo
 from wyoming_superwhisper.models.demo.domain import load_domain, normalise_for_comparison
 from wyoming_superwhisper.models.demo.espeak import ACCENTS
+from wyoming_superwhisper.models.store import whisper_window
 from wyoming_superwhisper.utterance import SPEECH, Utterance
 
 FOLDER = Path(demo.__file__).parent / "weights" / "whisper"
@@ -20,7 +21,8 @@ NAMES = ("Salon", "Cuisine", "Chambre", "Plafonnier", "Lampe du bureau", "Kitche
 
 @pytest.fixture(scope="module")
 def engine() -> WhisperEngine:
-    return open_engine(FOLDER, languages=["fr", "en"])
+    assert whisper_window(FOLDER) == "speech"  # the default for it; the whole window is tests/engines/test_whisper.py's
+    return open_engine(FOLDER, languages=["fr", "en"], window="speech")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,24 @@ async def test_sentences_are_heard_exactly_and_as_generate_hears_them(engine, pl
         ]
         right = [same(language, result["text"], text) for result, (text, _) in zip(results, pairs, strict=True)]
         assert sum(right) >= 7, [result["text"] for result in results]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("language", ["fr", "en"])
+async def test_hundreds_of_sentences_in_noise_are_heard_as_generate_hears_them(engine, plain, language):
+    """Other than what the threshold of doubt was found with: other sentences, other noise."""
+    rng = random.Random(f"long {language}")
+    different = []
+    for number, (text, clean) in enumerate(spoken(language, 150)):
+        noisy = speech(text, language, rate=rng.randint(130, 200), noise="pink", snr_db=rng.uniform(0, 25), seed=number)
+        for audio in (clean, noisy):
+            names = NAMES[: rng.randint(0, len(NAMES))]
+            final = await final_audio(audio)
+            [result] = run(engine, RecordedCall(final, language=language, names=names))
+            if result["tokens"] != plain.generate(final, language, names):
+                different.append((text, result["text"]))
+    assert not different
 
 
 @pytest.mark.parametrize("language", ["fr", "en"])

@@ -15,6 +15,7 @@ from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines import whisper
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
 from wyoming_superwhisper.engines.whisper import WhisperEngine, compression_ratio, is_speech
+from wyoming_superwhisper.engines.whisper_rules import Heard
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 
 NAMES = ("Salon", "Cuisine", "Plafonnier", "Lampe de la chambre (d'amis)", "T.V.")
@@ -295,15 +296,64 @@ def test_windows_are_cut_at_the_quietest_point_and_lose_nothing():
     assert [len(piece) for piece in split_into_windows(loud[:0], window)] == [0]
 
 
+def test_features_are_those_of_transformers_wherever_speech_ends(plain, folder):
+    engine = open_engine(folder)
+    rng = np.random.default_rng(1)
+    window = WINDOW_S * SAMPLE_RATE
+    for length in (0, 1, 5, 159, 4000, 35_000, window - 300, window - 100, window, window + 300):
+        samples = rng.integers(-3000, 3000, length).astype(np.int16)
+        expected = plain.processor(
+            samples.astype(np.float32) / 32768, sampling_rate=SAMPLE_RATE, return_tensors="pt"
+        ).input_features[0]
+        made = engine._extractor.log_mels(samples).frames(expected.shape[1])
+        assert torch.allclose(made, expected, rtol=0, atol=1e-6), length
+
+
 def test_encoding_only_what_was_spoken_takes_fewer_frames(folder):
     engine = open_engine(folder, window="speech")
-    row = engine._row(np.frombuffer(sound(1, 2.2), "<i2"), "fr", ())
-    assert row.features.shape[1] == 300
-    results = run(engine, *[RecordedCall(sound(seed, 1 + seed)) for seed in range(4)])
-    assert all(result["tokens"] for result in results)
-    full = open_engine(folder)
+    row = engine._row(engine._extractor.log_mels(np.frombuffer(sound(1, 2.2), "<i2")), "fr", ())
+    assert row.features.shape[1] == 280
     long = sound(5, 7.8)
-    assert run(engine, RecordedCall(long)) == run(full, RecordedCall(long))
+    assert run(engine, RecordedCall(long)) == run(open_engine(folder), RecordedCall(long))
+
+
+def test_where_a_short_window_leaves_a_doubt_the_whole_is_heard(folder, plain, monkeypatch):
+    """Random weights are never sure: all of them are doubtful, and what is answered is what `generate` says."""
+    engine = open_engine(folder, window="speech")
+    asked = [
+        (sound(11, 0.4), "fr", NAMES), (sound(12, 3), "en", ()), (sound(13, 7.9), "es", NAMES[:1]),
+        (sound(14, 2), "fr", ()),
+    ]  # fmt: skip
+    calls = [(RecordedCall(audio, language=language, names=names)) for audio, language, names in asked]
+    expected = [plain.generate(*request) for request in asked]
+    assert [result["tokens"] for result in run(engine, *calls)] == expected
+    monkeypatch.setattr(whisper, "LEAST_MARGIN", 0.0)
+    calls = [(RecordedCall(audio, language=language, names=names)) for audio, language, names in asked]
+    assert [result["tokens"] for result in run(engine, *calls)] != expected
+
+
+def test_rows_of_different_lengths_are_each_by_themselves(folder, monkeypatch):
+    monkeypatch.setattr(whisper, "LEAST_MARGIN", 0.0)
+    engine = open_engine(folder, window="speech")
+    audios = [sound(seed, 0.7 + seed) for seed in range(4)]
+    alone = [run(engine, RecordedCall(audio, names=NAMES[:seed]))[0] for seed, audio in enumerate(audios)]
+    together = run(engine, *[RecordedCall(audio, names=NAMES[:seed]) for seed, audio in enumerate(audios)])
+    assert [result["tokens"] for result in together] == [result["tokens"] for result in alone]
+    assert [result["batch"] for result in together] == [4] * 4
+
+
+def heard(margin=5.0, no_speech=0.0, logprob=-0.1, tokens=9) -> Heard:
+    return Heard("fr", no_speech, list(range(tokens)), logprob * (tokens + 1), logprob, margin)
+
+
+def test_what_leaves_a_doubt():
+    assert not whisper.is_doubtful(heard())
+    assert whisper.is_doubtful(heard(margin=whisper.LEAST_MARGIN - 0.01))
+    assert whisper.is_doubtful(heard(logprob=-0.95))
+    assert whisper.is_doubtful(heard(logprob=-1.1))
+    assert whisper.is_doubtful(heard(no_speech=0.55, logprob=-0.6))
+    assert whisper.is_doubtful(heard(no_speech=0.9, logprob=-0.45))
+    assert not whisper.is_doubtful(heard(no_speech=0.99, logprob=-0.01))
 
 
 @pytest.mark.parametrize(

@@ -104,8 +104,9 @@ class AsrSettings:
     """Transcribe ahead at the first short pause, and prepare the answer."""
     bias: bool = True
     """Bias recognition towards the names of rooms and devices."""
-    window: Literal["full", "speech"] = "full"
-    """Encode the model's whole window, or only as much as was spoken."""
+    window: Literal["auto", "full", "speech"] = "auto"
+    """What is encoded: the model's whole window, or only what was spoken, and the whole where that leaves a doubt;
+    auto: speech for a model that was made for it (the packaged one), full for all others."""
     gate: bool = True
     """Voice-activity gate before the model; off: the model's own checks decide alone."""
     compute: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

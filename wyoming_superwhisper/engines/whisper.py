@@ -11,8 +11,8 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +21,13 @@ import numpy.typing as npt
 
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
+from wyoming_superwhisper.engines.whisper_features import FeatureExtractor, LogMels
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row, Rules
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 from wyoming_superwhisper.language import whisper_code
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Heard
+    from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,20 @@ _MOST_THREADS = 8
 _TOKEN_MARK = re.compile(r"<+\|+")
 """What a special token begins with, also where taking one out would leave another."""
 
+LEAST_MARGIN = 1.0
+"""Where less than the window was encoded, a token is doubtful that was chosen by less than this over the next best.
+
+Of 3,000 sentences and sounds (reserved voices, noise down to 0 dB, with and without names in the prompt) 73 were heard
+otherwise by the packaged model in a short window, the surest of them by 0.62; 12 % of all are below 1."""
+
+_NEARLY = 0.25
+"""So near one of the limits above a short window may lie on the other side of it."""
+
 _KEPT_PROMPTS = 64
-_HOP_SAMPLES = 160
-_SPEECH_BUCKET_FRAMES = 100
-_SPEECH_MARGIN_SAMPLES = SAMPLE_RATE // 2
+_SPEECH_STEP_FRAMES = 20
+"""What is encoded is a multiple of this: few shapes, for which libraries keep plans."""
+_SPEECH_MARGIN_FRAMES = 50
+"""Silence that is encoded after what was spoken."""
 
 
 @dataclass
@@ -163,23 +173,31 @@ class WhisperEngine:
 
     def _prepare_decoder(self) -> None:
         self._decoder: GreedyDecoder
-        from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder, Rules
+        from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder
 
-        extractor = self._processor.feature_extractor
-        self._window_samples = extractor.n_samples
-        frames = 2 * self._model.config.max_source_positions
-        if frames * _HOP_SAMPLES != self._window_samples or extractor.feature_size != self._model.config.num_mel_bins:
-            raise errors.ModelError(f"{self._folder}: the feature extractor's window or mels are not the model's")
+        self._extractor = self._open_extractor(self._processor.feature_extractor)
         self._rules = Rules.read(self._model, self._processor.tokenizer)
         self._languages = self._choose_languages(self._configuration.get("languages") or ())
         if not self._is_static:
-            self._decoder = GreedyDecoder(self._model, self._rules, self._languages)
+            self._decoder = GreedyDecoder(self._model, self._rules, self._languages, margins=self._speech_window)
             return
         from wyoming_superwhisper.engines.whisper_static import StaticDecoder
 
-        static = StaticDecoder(self._model, self._rules, self._languages, self._batch)
+        static = StaticDecoder(self._model, self._rules, self._languages, self._batch, self._speech_window)
         static.prepare()
         self._decoder = static
+
+    def _open_extractor(self, theirs: Any) -> FeatureExtractor:
+        self._window_samples = theirs.n_samples
+        self._window_frames = 2 * self._model.config.max_source_positions
+        try:
+            extractor = FeatureExtractor(theirs)
+        except ValueError as error:
+            raise errors.ModelError(f"{self._folder}: {error}") from error
+        window = (self._window_frames * extractor.hop, self._model.config.num_mel_bins)
+        if window != (extractor.window_samples, extractor.mels):
+            raise errors.ModelError(f"{self._folder}: the feature extractor's window or mels are not the model's")
+        return extractor
 
     @property
     def _is_static(self) -> bool:
@@ -201,7 +219,7 @@ class WhisperEngine:
 
     def _warm_up(self) -> None:
         """Make first requests as fast as later ones: with and without a prompt, alone and in a full batch."""
-        silence = np.zeros(SAMPLE_RATE, np.int16)
+        silence = self._extractor.log_mels(np.zeros(SAMPLE_RATE, np.int16))
         for rows in sorted({1, self._batch}):
             for prompt in ((), self._prompt(("a", "b"))):
                 self._decoder.decode([self._row(silence, None, prompt)] * rows)
@@ -266,31 +284,36 @@ class WhisperEngine:
                 self._transcribe([job])
 
     def _decode(self, jobs: Sequence[_Job]) -> None:
-        rows = [self._row(job.next_window, job.language, job.prompt, job.call) for job in jobs]
-        lengths = {row.features.shape[1] for row in rows}
-        for length in lengths:  # one, unless only as much is encoded as was spoken
-            alike = [at for at, row in enumerate(rows) if row.features.shape[1] == length]
-            for at, heard in zip(alike, self._decoder.decode([rows[at] for at in alike]), strict=True):
-                jobs[at].heard.append(heard)
-                jobs[at].language = heard.language
+        mels = [self._extractor.log_mels(job.next_window) for job in jobs]
+        rows = [self._row(one, job.language, job.prompt, job.call) for one, job in zip(mels, jobs, strict=True)]
+        heard = self._decoder.decode(rows)
+        for again, at in self._doubtful(rows, heard, mels):
+            heard[at] = again
+        for job, one in zip(jobs, heard, strict=True):
+            job.heard.append(one)
+            job.language = one.language
 
-    def _row(
-        self, samples: npt.NDArray[np.int16], language: str | None, prompt: tuple[int, ...], call: Call | None = None
-    ) -> Any:
-        from wyoming_superwhisper.engines.whisper_decoding import Row
+    def _doubtful(
+        self, rows: Sequence[Row], heard: Sequence[Heard], mels: Sequence[LogMels]
+    ) -> Iterator[tuple[Heard, int]]:
+        """What is heard in the whole window where it might be something else than in what was spoken."""
+        short = [at for at, row in enumerate(rows) if row.features.shape[1] < self._window_frames]
+        doubtful = [at for at in short if is_doubtful(heard[at])]
+        if not doubtful:
+            return iter(())
+        whole = [replace(rows[at], features=mels[at].frames(self._window_frames)) for at in doubtful]
+        return zip(self._decoder.decode(whole), doubtful, strict=True)
 
+    def _row(self, mels: LogMels, language: str | None, prompt: tuple[int, ...], call: Call | None = None) -> Row:
         wanted = (lambda: True) if call is None else (lambda: not call.cancelled)
-        return Row(self._features(samples), prompt, language, wanted)
+        return Row(mels.frames(self._frames(mels)), prompt, language, wanted)
 
-    def _features(self, samples: npt.NDArray[np.int16]) -> Tensor:
-        """Log-mels as the checkpoint's own processor makes them; all of the window, or only what was spoken."""
-        audio = samples.astype(np.float32) / 32768.0
-        made = self._processor.feature_extractor(audio, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        features: Tensor = made.input_features[0]
+    def _frames(self, mels: LogMels) -> int:
+        """How many frames are to be encoded: the window's, or those of what was spoken."""
         if not self._speech_window:
-            return features
-        frames = -(-(len(samples) + _SPEECH_MARGIN_SAMPLES) // _HOP_SAMPLES)
-        return features[:, : -(-frames // _SPEECH_BUCKET_FRAMES) * _SPEECH_BUCKET_FRAMES]
+            return self._window_frames
+        spoken = mels.spoken.shape[1] + _SPEECH_MARGIN_FRAMES
+        return min(self._window_frames, -(-spoken // _SPEECH_STEP_FRAMES) * _SPEECH_STEP_FRAMES)
 
     def _prompt(self, names: tuple[str, ...]) -> tuple[int, ...]:
         """The prompt for these names; those of a home are the same again and again."""
@@ -340,6 +363,16 @@ class WhisperEngine:
             return text
         logger.debug("Taken for no speech: %s", heard)
         return ""
+
+
+def is_doubtful(heard: Heard) -> bool:
+    """Whether something else may be heard in the whole window than in what was spoken, or be believed otherwise."""
+    certainty, no_speech = heard.average_logprob, heard.no_speech
+    barely_said = abs(certainty - LEAST_AVERAGE_LOGPROB) < _NEARLY
+    uncertain = certainty < CERTAIN_AVERAGE_LOGPROB + _NEARLY
+    barely_silence = abs(no_speech - NO_SPEECH_PROBABILITY) < _NEARLY and uncertain
+    barely_certain = no_speech > NO_SPEECH_PROBABILITY and abs(certainty - CERTAIN_AVERAGE_LOGPROB) < _NEARLY
+    return heard.margin < LEAST_MARGIN or barely_said or barely_silence or barely_certain
 
 
 def is_speech(no_speech: float, average_logprob: float, ratio: float) -> bool:

@@ -8,132 +8,25 @@ between tokens, and the encoder may see only as much as was spoken. Only importe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch  # noqa: TID253  this module is imported by engines.whisper when it loads, in its worker
 from torch import Tensor, nn  # noqa: TID253
 from torch.nn import functional as F  # noqa: TID253
 
-_GENERATE_MAX_LENGTH = 20
-"""What `generate` takes where a checkpoint's generation_config.json says nothing."""
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What a checkpoint says about decoding, from its generation_config.json."""
-
-    start: int
-    """<|startoftranscript|>"""
-    previous: int | None
-    """<|startofprev|>, which a prompt begins with."""
-    transcribe: int | None
-    no_timestamps: int | None
-    no_speech: int | None
-    ends: frozenset[int]
-    """Tokens that end a transcript."""
-    languages: Mapping[str, int]
-    """Language code → token; empty for a model that knows English only."""
-    suppressed: tuple[int, ...]
-    """Never chosen."""
-    suppressed_first: tuple[int, ...]
-    """Not chosen as the first token."""
-    max_length: int
-    max_new_tokens: int | None
-    positions: int
-    """Most tokens of prompt, prefix and text together."""
-
-    @classmethod
-    def read(cls, model: Any, tokenizer: Any) -> Rules:
-        """The rules of a loaded checkpoint; what an old generation_config.json lacks is found by name."""
-        config = model.generation_config
-
-        def token(name: str) -> int | None:
-            number = tokenizer.convert_tokens_to_ids(name)
-            return number if isinstance(number, int) and number != tokenizer.unk_token_id else None
-
-        languages = getattr(config, "lang_to_id", None) or _find_languages(tokenizer)
-        multilingual = getattr(config, "is_multilingual", True)
-        no_timestamps = getattr(config, "no_timestamps_token_id", None) or token("<|notimestamps|>")
-        previous = getattr(config, "prev_sot_token_id", None)
-        tasks = getattr(config, "task_to_id", None) or {}
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        return cls(
-            start=config.decoder_start_token_id,
-            previous=token("<|startofprev|>") if previous is None else previous,
-            transcribe=tasks.get("transcribe", token("<|transcribe|>")) if multilingual else None,
-            no_timestamps=no_timestamps,
-            no_speech=None if no_timestamps is None else no_timestamps - 1,
-            ends=frozenset(ends),
-            languages={name.strip("<|>"): number for name, number in languages.items()} if multilingual else {},
-            suppressed=tuple(config.suppress_tokens or ()),
-            suppressed_first=tuple(config.begin_suppress_tokens or ()),
-            max_length=config.max_length or _GENERATE_MAX_LENGTH,
-            max_new_tokens=config.max_new_tokens,
-            positions=model.config.max_target_positions,
-        )
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Most tokens of a prompt: half of the positions, as OpenAI's and transformers' decoding."""
-        return self.positions // 2 - 1
-
-    def prefix(self, language: str) -> list[int]:
-        """The forced tokens before the text. Raises KeyError for a language that the model doesn't know."""
-        spoken = [self.languages[language], self.transcribe] if self.languages else []
-        return [token for token in (self.start, *spoken, self.no_timestamps) if token is not None]
-
-    def limit(self, begin: int) -> int:
-        """Most tokens in all, for a row that begins with `begin` tokens; `generate`'s arithmetic."""
-        if self.max_new_tokens is not None:
-            return min(begin + self.max_new_tokens, self.positions)
-        return min(self.max_length + min(begin, self.prompt_tokens), self.positions)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One window of audio to decode."""
-
-    features: Tensor
-    """Log-mels, (mels, frames); all rows of a batch have as many frames."""
-    prompt: tuple[int, ...]
-    """<|startofprev|> and the words to bias towards; empty: none."""
-    language: str | None
-    """None: the likeliest of the languages given to the decoder."""
-    wanted: Callable[[], bool] = lambda: True
-    """Looked at before each token: False drops the row."""
-
-
-@dataclass
-class Heard:
-    """What was decoded of one row."""
-
-    language: str
-    no_speech: float = 0.0
-    """Probability of <|nospeech|> where the language token follows."""
-    tokens: list[int] = field(default_factory=list)
-    """The text's tokens, without the end token."""
-    logprob: float = 0.0
-    """Sum over the tokens and the end token."""
-    least_logprob: float = 0.0
-    """Of the least certain of them."""
-    ended: bool = False
-    """Whether the model ended it, rather than the length or a drop."""
-
-    @property
-    def average_logprob(self) -> float:
-        """Per token, the end counted as one; OpenAI's measure."""
-        return self.logprob / (len(self.tokens) + 1)
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row, Rules
 
 
 class GreedyDecoder:
     """Decodes batches of rows with one loaded model."""
 
-    def __init__(self, model: Any, rules: Rules, languages: Sequence[str]) -> None:
-        """`languages`: those that automatic language chooses from."""
+    def __init__(self, model: Any, rules: Rules, languages: Sequence[str], margins: bool = False) -> None:
+        """`languages`: those that automatic language chooses from; `margins`: watch `Heard.margin`."""
         self._model = model
         self._rules = rules
+        self._margins = margins
         self._languages = [language for language in languages if language in rules.languages]
         self._device = model.device
         self._dtype = model.dtype
@@ -143,31 +36,47 @@ class GreedyDecoder:
 
     @torch.inference_mode()
     def decode(self, rows: Sequence[Row]) -> list[Heard]:
-        """Decode a batch."""
-        features = torch.stack([row.features for row in rows]).to(self._device, self._dtype)
-        memory = self._memory(_encode(self._model, features))
-        heard = [Heard(language) for language in self._choose_languages(rows, memory)]
+        """Decode a batch; its rows may be of different lengths."""
+        memory = self._memory(*self._encode(rows))
+        heard = self._choose_languages(rows, memory)
         prefixes = [[*row.prompt, *self._rules.prefix(one.language)] for row, one in zip(rows, heard, strict=True)]
         limits = [self._rules.limit(len(prefix)) - len(prefix) for prefix in prefixes]
         logits = self._read_prefixes(prefixes, rows, heard, memory, max(limits))
         self._write(_Batch(list(rows), heard, limits), logits, memory)
         return heard
 
-    def _memory(self, encoded: Tensor) -> Memory:
-        return Memory.of(self._model, encoded)
+    def _encode(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor | None]:
+        """The encoder's states, (rows, longest, width), and which of them are a row's, where lengths differ."""
+        features = [row.features.to(self._device, self._dtype) for row in rows]
+        lengths = [row.features.shape[1] // 2 for row in rows]
+        if len(set(lengths)) == 1:
+            return _encode(self._model, torch.stack(features)), None
+        encoded = features[0].new_zeros(len(rows), max(lengths), self._model.config.d_model)
+        for length in set(lengths):  # each by itself: what is beside it must not change what is heard
+            alike = [at for at, one in enumerate(lengths) if one == length]
+            encoded[alike, :length] = _encode(self._model, torch.stack([features[at] for at in alike]))
+        places = torch.arange(max(lengths), device=self._device)
+        return encoded, (places < torch.tensor(lengths, device=self._device)[:, None])[:, None, None]
 
-    def _choose_languages(self, rows: Sequence[Row], memory: Memory) -> list[str]:
+    def _memory(self, encoded: Tensor, audible: Tensor | None) -> Memory:
+        return Memory.of(self._model, encoded, audible)
+
+    def _choose_languages(self, rows: Sequence[Row], memory: Memory) -> list[Heard]:
         """Each row's language: the one named, else the likeliest after <|startoftranscript|> alone."""
         if not self._rules.languages:
-            return ["en"] * len(rows)
+            return [Heard("en") for _ in rows]
         if all(row.language for row in rows):
-            return [row.language or "" for row in rows]
+            return [Heard(row.language or "") for row in rows]
         if len(self._languages) == 1:
-            return [row.language or self._languages[0] for row in rows]
+            return [Heard(row.language or self._languages[0]) for row in rows]
         start = torch.full((len(rows), 1), self._rules.start, device=self._device)
         logits = self._logits(memory.fresh(1).read(start, torch.zeros_like(start), None))[:, -1]
-        choices = logits[:, [self._rules.languages[language] for language in self._languages]].argmax(-1).tolist()
-        return [row.language or self._languages[choice] for row, choice in zip(rows, choices, strict=True)]
+        best, choices = logits[:, [self._rules.languages[language] for language in self._languages]].topk(2)
+        chosen = zip(choices[:, 0].tolist(), (best[:, 0] - best[:, 1]).tolist(), strict=True)
+        return [
+            Heard(row.language) if row.language else Heard(self._languages[choice], margin=margin)
+            for row, (choice, margin) in zip(rows, chosen, strict=True)
+        ]
 
     def _read_prefixes(
         self, prefixes: list[list[int]], rows: Sequence[Row], heard: list[Heard], memory: Memory, room: int
@@ -178,10 +87,12 @@ class GreedyDecoder:
         end = next(iter(self._rules.ends))
         tokens = torch.tensor([[end] * pad + prefix for pad, prefix in zip(pads, prefixes, strict=True)])
         memory.begin(longest + room, pads if any(pads) else None)
-        states = memory.read(tokens.to(self._device), memory.positions(longest), memory.causal_mask(longest))
+        starts = [pad + len(row.prompt) for pad, row in zip(pads, rows, strict=True)]
+        last = longest - min(starts)  # nobody asks what the model makes of the prompts themselves
+        states = memory.read(tokens.to(self._device), memory.positions(longest), memory.causal_mask(longest), last)
         if self._rules.no_speech is not None:
-            starts = torch.tensor([pad + len(row.prompt) for pad, row in zip(pads, rows, strict=True)])
-            at_start = self._logits(states[torch.arange(len(rows), device=self._device), starts.to(self._device)])
+            places = torch.tensor(starts, device=self._device) - (longest - last)
+            at_start = self._logits(states[torch.arange(len(rows), device=self._device), places])
             for one, probability in zip(heard, at_start.softmax(-1)[:, self._rules.no_speech].tolist(), strict=True):
                 one.no_speech = probability
         return self._logits(states[:, -1])
@@ -193,7 +104,7 @@ class GreedyDecoder:
             scores = logits if mask is None else logits + mask
             chosen = scores.argmax(-1)
             logprobs = scores.gather(-1, chosen[:, None])[:, 0] - scores.logsumexp(-1)
-            batch.take(chosen.tolist(), logprobs.tolist(), self._rules.ends)
+            batch.take(chosen.tolist(), logprobs.tolist(), self._watch(scores), self._rules.ends)
             live = batch.live()
             if not live:
                 return
@@ -205,6 +116,14 @@ class GreedyDecoder:
                 chosen = chosen[live]
             states = memory.read(chosen[:, None], memory.positions(1), memory.causal_mask(1))
             logits, mask = self._logits(states[:, -1]), self._mask
+
+    def _watch(self, scores: Tensor) -> list[float]:
+        """How far each row's best token is above its next best."""
+        if not self._margins:
+            return [math.inf] * len(scores)
+        best = scores.topk(2).values
+        margins: list[float] = (best[:, 0] - best[:, 1]).tolist()
+        return margins
 
     def _logits(self, states: Tensor) -> Tensor:
         logits: Tensor = self._model.proj_out(states)
@@ -227,13 +146,14 @@ class _Batch:
     room: list[int]
     """How many more tokens each may have; none: finished."""
 
-    def take(self, tokens: list[int], logprobs: list[float], ends: frozenset[int]) -> None:
+    def take(self, tokens: list[int], logprobs: list[float], margins: list[float], ends: frozenset[int]) -> None:
         """Note each row's next token."""
-        for at, (token, logprob) in enumerate(zip(tokens, logprobs, strict=True)):
+        for at, (token, logprob, margin) in enumerate(zip(tokens, logprobs, margins, strict=True)):
             if self.room[at] <= 0:
                 continue
             self.heard[at].logprob += logprob
             self.heard[at].least_logprob = min(self.heard[at].least_logprob, logprob)
+            self.heard[at].margin = min(self.heard[at].margin, margin)
             self.room[at] -= 1
             if token in ends:
                 self.heard[at].ended = True
@@ -258,24 +178,26 @@ class Memory:
     shrinks = True
     """Whether rows can be forgotten on the way."""
 
-    def __init__(self, model: Any, audio: list[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, model: Any, audio: list[tuple[Tensor, Tensor]], audible: Tensor | None = None) -> None:
+        """`audible`: which of the audio's places are a row's, (rows, 1, 1, places); None: all."""
         self._decoder = model.model.decoder
         self._audio = audio
+        self._audible = audible
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._length = 0
         self._pads: Tensor | None = None
 
     @classmethod
-    def of(cls, model: Any, encoded: Tensor) -> Memory:
+    def of(cls, model: Any, encoded: Tensor, audible: Tensor | None = None) -> Memory:
         """Ready to read tokens beside this audio."""
         layers = model.model.decoder.layers
-        return cls(model, [keys_and_values(layer.encoder_attn, encoded) for layer in layers])
+        return cls(model, [keys_and_values(layer.encoder_attn, encoded) for layer in layers], audible)
 
     def fresh(self, room: int) -> Memory:
         """Another memory beside the same audio."""
         other = Memory.__new__(Memory)
-        other._decoder, other._audio = self._decoder, self._audio
+        other._decoder, other._audio, other._audible = self._decoder, self._audio, self._audible
         other.begin(room, None)
         return other
 
@@ -294,6 +216,7 @@ class Memory:
         self._keys = [keys[rows] for keys in self._keys]
         self._values = [values[rows] for values in self._values]
         self._pads = None if self._pads is None else self._pads[rows]
+        self._audible = None if self._audible is None else self._audible[rows]
 
     def positions(self, count: int) -> Tensor:
         """Positions of the next tokens, (rows or 1, count): padding doesn't count."""
@@ -313,8 +236,8 @@ class Memory:
         # Padding sees itself: a row of the softmax with nothing in it would be not a number, and spread.
         return (visible | (keys == queries))[:, None]
 
-    def read(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
-        """Run the decoder over the next tokens, (rows, count); its last states."""
+    def read(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, last: int = 0) -> Tensor:
+        """Run the decoder over the next tokens, (rows, count); its states after them, or after the `last` of them."""
         decoder = self._decoder
         states = decoder.embed_tokens(tokens) + decoder.embed_positions.weight[positions]
         start, end = self._length, self._length + tokens.shape[1]
@@ -324,19 +247,22 @@ class Memory:
             keys, values = keys_and_values(layer.self_attn, normed)
             self._keys[at][:, :, start:end], self._values[at][:, :, start:end] = keys, values
             seen = self._keys[at][:, :, :end], self._values[at][:, :, :end]
+            if 0 < last < states.shape[1] and at == len(decoder.layers) - 1:
+                # Of those before them the last layer need only leave its keys and values.
+                states, normed = states[:, -last:], normed[:, -last:]
+                mask, causal = self._last_of(mask, last, end), False
             states = states + attend(layer.self_attn, normed, *seen, mask, causal)
-            states = states + attend(layer.encoder_attn, layer.encoder_attn_layer_norm(states), *self._audio[at])
+            normed = layer.encoder_attn_layer_norm(states)
+            states = states + attend(layer.encoder_attn, normed, *self._audio[at], self._audible)
             states = states + feed_forward(layer, states)
         self._length = end
         return _apply(decoder.layer_norm, states)
 
-
-def _find_languages(tokenizer: Any) -> dict[str, int]:
-    """The language tokens of a checkpoint whose generation_config.json doesn't list them."""
-    from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-    found = {f"<|{code}|>": tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in LANGUAGES}
-    return {name: token for name, token in found.items() if isinstance(token, int) and token != tokenizer.unk_token_id}
+    def _last_of(self, mask: Tensor | None, last: int, end: int) -> Tensor:
+        if mask is not None:
+            return mask[:, :, -last:]
+        keys = torch.arange(end, device=self._audio[0][0].device)
+        return (keys <= keys[-last:, None])[None, None]
 
 
 def _encode(model: Any, features: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch  # noqa: TID253  this module is imported by engines.whisper when it
 from torch import Tensor  # noqa: TID253
 
 from wyoming_superwhisper.engines import whisper_decoding as decoding
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row, Rules
 
 _WARM_UPS = 3
 
@@ -21,8 +22,8 @@ _WARM_UPS = 3
 class StaticDecoder(decoding.GreedyDecoder):
     """A `GreedyDecoder` whose steps have fixed shapes, for batches up to `batch` rows of the whole window."""
 
-    def __init__(self, model: Any, rules: decoding.Rules, languages: Sequence[str], batch: int) -> None:
-        super().__init__(model, rules, languages)
+    def __init__(self, model: Any, rules: Rules, languages: Sequence[str], batch: int, margins: bool = False) -> None:
+        super().__init__(model, rules, languages, margins)
         self._places = Places(model, batch, rules.positions)
         sizes = sorted({1, *(2**power for power in range(1, batch.bit_length()) if 2**power < batch), batch})
         self._steps = {size: Step(model, self._places, size) for size in sizes}
@@ -34,17 +35,17 @@ class StaticDecoder(decoding.GreedyDecoder):
             step.capture()
 
     @torch.inference_mode()
-    def decode(self, rows: Sequence[decoding.Row]) -> list[decoding.Heard]:
+    def decode(self, rows: Sequence[Row]) -> list[Heard]:
         size = next((size for size in self._steps if size >= len(rows)), None)
-        if size is None or rows[0].features.shape[1] != self._places.frames:
+        if size is None or any(row.features.shape[1] != self._places.frames for row in rows):
             return super().decode(rows)
-        nobody = decoding.Row(rows[0].features, rows[0].prompt, rows[0].language, wanted=lambda: False)
+        nobody = Row(rows[0].features, rows[0].prompt, rows[0].language, wanted=lambda: False)
         return super().decode([*rows, *[nobody] * (size - len(rows))])[: len(rows)]
 
-    def _memory(self, encoded: Tensor) -> decoding.Memory:
+    def _memory(self, encoded: Tensor, audible: Tensor | None) -> decoding.Memory:
         step = self._steps.get(encoded.shape[0])
         if step is None or 2 * encoded.shape[1] != self._places.frames:
-            return super()._memory(encoded)
+            return super()._memory(encoded, audible)
         return StaticMemory(self._model, step, encoded)
 
 
@@ -147,9 +148,9 @@ class StaticMemory(decoding.Memory):
         self._pads = None if pads is None else torch.tensor(pads, device=places.device)
         self._slots = torch.arange(places.shape[2], device=places.device)[None]
 
-    def read(self, tokens: Tensor, positions: Tensor, mask: Tensor | None) -> Tensor:
+    def read(self, tokens: Tensor, positions: Tensor, mask: Tensor | None, last: int = 0) -> Tensor:
         if tokens.shape[1] > 1 or tokens.shape[0] != self._step.size:
-            return super().read(tokens, positions, mask)
+            return super().read(tokens, positions, mask, last)
         visible = self._slots <= self._length
         if self._pads is not None:
             visible = visible & (self._slots >= self._pads[:, None])

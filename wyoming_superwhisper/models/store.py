@@ -377,6 +377,14 @@ def _remedy(name: str) -> str:
     return f"run: wyoming-superwhisper models download {name} (or try the packaged demo models: --settings demo)"
 
 
+def whisper_window(folder: Path) -> str:
+    """What a Whisper checkpoint was made for: "speech", windows as short as what was spoken, or "full"."""
+    if folder == DEMO_WEIGHTS / "whisper":
+        return "speech"
+    known = catalogue.load().models.get(folder.name)
+    return known.window if known is not None else "full"
+
+
 def expected_memory_mb(kind: Kind, path: Path) -> int:
     """Video memory that a model will take, in MiB: what the catalogue says, else guessed from the size of its files."""
     known = catalogue.load().models.get(path.name if kind == "whisper" else path.parent.name)

@@ -1,0 +1,131 @@
+"""What Whisper is asked and what it answers, whichever library decodes: a checkpoint's rules, a row, what was heard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_GENERATE_MAX_LENGTH = 20
+"""What `generate` takes where a checkpoint's generation_config.json says nothing."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a checkpoint says about decoding, from its generation_config.json."""
+
+    start: int
+    """<|startoftranscript|>"""
+    previous: int | None
+    """<|startofprev|>, which a prompt begins with."""
+    transcribe: int | None
+    no_timestamps: int | None
+    no_speech: int | None
+    ends: frozenset[int]
+    """Tokens that end a transcript."""
+    languages: Mapping[str, int]
+    """Language code → token; empty for a model that knows English only."""
+    suppressed: tuple[int, ...]
+    """Never chosen."""
+    suppressed_first: tuple[int, ...]
+    """Not chosen as the first token."""
+    max_length: int
+    max_new_tokens: int | None
+    positions: int
+    """Most tokens of prompt, prefix and text together."""
+
+    @classmethod
+    def read(cls, model: Any, tokenizer: Any) -> Rules:
+        """The rules of a loaded checkpoint; what an old generation_config.json lacks is found by name."""
+        config = model.generation_config
+
+        def token(name: str) -> int | None:
+            number = tokenizer.convert_tokens_to_ids(name)
+            return number if isinstance(number, int) and number != tokenizer.unk_token_id else None
+
+        languages = getattr(config, "lang_to_id", None) or _find_languages(tokenizer)
+        multilingual = getattr(config, "is_multilingual", True)
+        no_timestamps = getattr(config, "no_timestamps_token_id", None) or token("<|notimestamps|>")
+        previous = getattr(config, "prev_sot_token_id", None)
+        tasks = getattr(config, "task_to_id", None) or {}
+        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        return cls(
+            start=config.decoder_start_token_id,
+            previous=token("<|startofprev|>") if previous is None else previous,
+            transcribe=tasks.get("transcribe", token("<|transcribe|>")) if multilingual else None,
+            no_timestamps=no_timestamps,
+            no_speech=None if no_timestamps is None else no_timestamps - 1,
+            ends=frozenset(ends),
+            languages={name.strip("<|>"): number for name, number in languages.items()} if multilingual else {},
+            suppressed=tuple(config.suppress_tokens or ()),
+            suppressed_first=tuple(config.begin_suppress_tokens or ()),
+            max_length=config.max_length or _GENERATE_MAX_LENGTH,
+            max_new_tokens=config.max_new_tokens,
+            positions=model.config.max_target_positions,
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Most tokens of a prompt: half of the positions, as OpenAI's and transformers' decoding."""
+        return self.positions // 2 - 1
+
+    def prefix(self, language: str) -> list[int]:
+        """The forced tokens before the text. Raises KeyError for a language that the model doesn't know."""
+        spoken = [self.languages[language], self.transcribe] if self.languages else []
+        return [token for token in (self.start, *spoken, self.no_timestamps) if token is not None]
+
+    def limit(self, begin: int) -> int:
+        """Most tokens in all, for a row that begins with `begin` tokens; `generate`'s arithmetic."""
+        if self.max_new_tokens is not None:
+            return min(begin + self.max_new_tokens, self.positions)
+        return min(self.max_length + min(begin, self.prompt_tokens), self.positions)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window of audio to decode."""
+
+    features: Tensor
+    """Log-mels, (mels, frames), contiguous; any even number of frames up to the model's window."""
+    prompt: tuple[int, ...]
+    """<|startofprev|> and the words to bias towards; empty: none."""
+    language: str | None
+    """None: the likeliest of the languages given to the decoder."""
+    wanted: Callable[[], bool] = lambda: True
+    """Looked at before each token: False drops the row."""
+
+
+@dataclass
+class Heard:
+    """What was decoded of one row."""
+
+    language: str
+    no_speech: float = 0.0
+    """Probability of <|nospeech|> where the language token follows."""
+    tokens: list[int] = field(default_factory=list)
+    """The text's tokens, without the end token."""
+    logprob: float = 0.0
+    """Sum over the tokens and the end token."""
+    least_logprob: float = 0.0
+    """Of the least certain of them."""
+    margin: float = math.inf
+    """By how much, at the closest, a token's score was above the next best one's; infinite where nobody watched."""
+    ended: bool = False
+    """Whether the model ended it, rather than the length or a drop."""
+
+    @property
+    def average_logprob(self) -> float:
+        """Per token, the end counted as one; OpenAI's measure."""
+        return self.logprob / (len(self.tokens) + 1)
+
+
+def _find_languages(tokenizer: Any) -> dict[str, int]:
+    """The language tokens of a checkpoint whose generation_config.json doesn't list them."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    found = {f"<|{code}|>": tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in LANGUAGES}
+    return {name: token for name, token in found.items() if isinstance(token, int) and token != tokenizer.unk_token_id}
