@@ -90,7 +90,7 @@ def test_a_part_imports_only_what_the_diagram_allows(part: str) -> None:
 
 def test_only_the_app_builds_the_whole() -> None:
     users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "app" in imports_of(path)}
-    assert all(user.startswith("cli/") or user in ("demonstration.py", "__main__.py") for user in users), users
+    assert all(user.startswith("cli/") for user in users), users
 
 
 def test_every_module_says_what_lives_there() -> None:
