@@ -14,6 +14,7 @@ from tests.conftest import fill_disk
 from tests.models.test_store import SIWIS, SMALL, install, install_voice
 from tests.models.tiny_models import whisper_files
 from wyoming_superwhisper import doctor, gpu
+from wyoming_superwhisper.config.loader import load, parse_assignment
 from wyoming_superwhisper.config.settings import AsrSettings, LlmSettings, ServerSettings, Settings, TtsSettings
 from wyoming_superwhisper.doctor import Finding, ProbeResult, State
 from wyoming_superwhisper.errors import SettingsError
@@ -134,6 +135,34 @@ def test_a_model_that_is_missing_and_one_that_is_broken(tmp_path: Path) -> None:
     assert [one.state for one in doctor.check_models(settings, store)] == [State.OK, State.NOTE, State.OK]
     (folder / "model.safetensors").write_bytes(b"x" * (folder / "model.safetensors").stat().st_size)
     assert next(iter(doctor.check_models(settings, store))).state is State.PROBLEM
+
+
+DEMO = load(Settings, "demo", {})
+
+
+def test_what_would_stop_the_start_is_found_without_starting(tmp_path: Path) -> None:
+    assert only(doctor.check_start(DEMO)).state is State.OK
+    recordings = replace(DEMO, record=replace(DEMO.record, dir=str(tmp_path / "made" / "later")))
+    assert only(doctor.check_start(recordings)).state is State.OK
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("asr.languages", "[fr,xx]", "does not know xx"),
+        ("wake.words", "[computer]", "no wake word 'computer'"),
+        ("tts.voice", "fr_FR-siwis-medium", "the voices here are: en_US-demo-medium"),
+        ("server.tls.certificate", "/nowhere.pem", "/nowhere.pem can't be read"),
+        ("record.dir", "/proc/recordings", "/proc/recordings can't be written to"),
+        ("record.dir", __file__, "can't be written to: Not a directory"),
+    ],
+)
+def test_each_thing_that_would_stop_the_start(key: str, value: str, says: str) -> None:
+    broken = load(Settings, "demo", {}, [parse_assignment(f"{key}={value}")])
+    finding = only(doctor.check_start(broken))
+    assert finding.state is State.PROBLEM
+    assert says in finding.text
 
 
 def test_a_folder_that_cannot_be_written() -> None:

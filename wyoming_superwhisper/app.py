@@ -8,6 +8,7 @@ that come meanwhile wait for them.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import logging
 import signal
@@ -68,12 +69,7 @@ def run(settings: Settings, read_again: Callable[[], Settings] | None = None) ->
 
     `read_again`: gives the settings as they are by then, for SIGHUP.
     """
-    try:
-        return asyncio.run(_serve(settings, read_again))
-    finally:
-        # Free what a stop has left in cycles while extension modules are still there: soxr's complains on stderr else.
-        gc.unfreeze()
-        gc.collect()
+    return asyncio.run(_serve(settings, read_again))
 
 
 @asynccontextmanager
@@ -359,8 +355,15 @@ def _settle_memory(state: State) -> None:
     if state is State.READY and not gc.get_freeze_count():
         gc.collect()
         gc.freeze()
+        atexit.register(_free_all)
         gc.collect()  # Python's rule of when to look at old objects counts those of the last look
         gc.set_threshold(700, 5, 2)
+
+
+def _free_all() -> None:
+    """At exit, free what was set aside while extension modules are still there: soxr's complains on stderr else."""
+    gc.unfreeze()
+    gc.collect()
 
 
 def _import_the_rest() -> None:

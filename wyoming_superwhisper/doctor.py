@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from wyoming_superwhisper import gpu
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.errors import SettingsError, SuperwhisperError
+from wyoming_superwhisper.errors import SettingsError, SuperwhisperError, system_reason
 from wyoming_superwhisper.models.store import ModelStore
 
 SERVER_PACKAGES = (
@@ -100,7 +100,10 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from check_torch(run_probe, choice)
     yield from check_llama(run_probe, choice)
     store = ModelStore(settings.models.dir, choice)
-    yield from check_models(settings, store)
+    models = list(check_models(settings, store))
+    yield from models
+    if choice is not None and all(finding.state is not State.PROBLEM for finding in models):
+        yield from check_start(settings)
     yield from check_disk(store.folder)
     yield from check_uri("server.uri", settings.server.uri)
     if settings.metrics.listen != "off":
@@ -280,6 +283,45 @@ def _check_model(topic: str, find: Callable[[], str]) -> Iterator[Finding]:
     except SuperwhisperError as error:
         text, _, remedy = str(error).partition("; run: ")
         yield Finding(topic, State.PROBLEM, text, f"run: {remedy}" if remedy else "see docs/models.md")
+
+
+def check_start(settings: Settings) -> Iterator[Finding]:
+    """Whether `serve` would start: what it refuses before it listens, where the models themselves are right."""
+    from wyoming_superwhisper.access import server_tls
+    from wyoming_superwhisper.plan import Plan, needed_engines
+
+    def offered() -> None:
+        plan = Plan.of(settings, needed_engines(settings.server.services))
+        plan.wake_words()
+        plan.video_memory()
+        plan.voice(settings.asr.language)
+
+    checks: tuple[Callable[[], object], ...] = (
+        offered, lambda: server_tls(settings.server.tls), lambda: _try_record(settings.record.dir),
+    )  # fmt: skip
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except SettingsError as error:
+            problems.append(str(error))
+    for problem in problems:
+        yield Finding("Start", State.PROBLEM, problem, "docs/configuration.md says what each setting allows")
+    if not problems:
+        yield Finding("Start", State.OK, "languages, voices, wake words, certificates and folders fit together")
+
+
+def _try_record(folder: str) -> None:
+    """Raises `SettingsError` where recordings could not be written; makes no folder."""
+    if not folder:
+        return
+    wanted = Path(folder).expanduser()
+    there = next(path for path in (wanted, *wanted.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise SettingsError(f"record.dir: {folder} can't be written to: {system_reason(error)}") from error
 
 
 # --- the network -----------------------------------------------------------------------------------------------

@@ -84,3 +84,9 @@ def test_a_command_by_itself_starts_what_it_needs_and_leaves_nothing(tmp_path: P
     assert "intent HassTurnOn" in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_transcribe_by_itself_prints_the_words_and_nothing_else(spoken: Path) -> None:
+    command = [sys.executable, "-m", "wyoming_superwhisper", "transcribe", str(spoken), "--settings", "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{SENTENCE}\n", "")
