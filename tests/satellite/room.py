@@ -17,8 +17,9 @@ import numpy.typing as npt
 
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
 
-RATE = 16_000
-"""The loudspeaker is recorded at this rate, which is what recognition takes."""
+RATE = 48_000
+"""The loudspeaker's own rate, at which it is recorded: a recorder that converts to a lower one begins at any of its
+samples, and a third of a step beside the expected ones is enough to make noise look like other noise."""
 
 TOOLS = ("pulseaudio", "parec", "pacat", "pactl")
 
@@ -48,7 +49,7 @@ class Room:
         script = (
             f"load-module module-native-protocol-unix auth-anonymous=1 socket={self.folder}/native\n"
             "load-module module-null-sink sink_name=air rate=16000 channels=1\n"
-            "load-module module-null-sink sink_name=loud rate=48000 channels=1\n"
+            f"load-module module-null-sink sink_name=loud rate={RATE} channels=1\n"
         )
         (self.folder / "room.pa").write_text(script)
         self.daemon = await asyncio.create_subprocess_exec(
@@ -81,7 +82,7 @@ class Room:
         began = time.monotonic()
         mouth = await asyncio.create_subprocess_exec(
             "pacat", "--device=air", "--raw", "--format=s16le", f"--rate={format.rate}", "--channels=1",
-            "--latency-msec=60", env=self.environment, stdin=asyncio.subprocess.PIPE,
+            "--latency-msec=500", env=self.environment, stdin=asyncio.subprocess.PIPE,
         )  # fmt: skip
         await mouth.communicate(audio)
         return max(time.monotonic(), began + format.seconds(len(audio)))

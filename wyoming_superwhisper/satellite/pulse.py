@@ -22,8 +22,11 @@ PLAYBACK_RATE = 48_000
 """Rate that is played at where the settings name none, in Hz: what most devices have."""
 FRAGMENT_S = 0.06
 """What a capture delivers at once, in seconds."""
-AHEAD_S = 0.2
-"""Sound that the server holds ahead of what is heard, in seconds."""
+AHEAD_S = 0.6
+"""Sound that the server holds ahead of what is heard, so that a busy machine plays without gaps, in seconds."""
+REQUEST_S = 0.25
+"""The server asks for more when this much of that is free, in seconds. Half of what remains (50 ms) becomes the delay of its
+device: where a device can't take back what it was given, so much is still heard of what is cut off."""
 FIRST_S = 0.08
 """Sound that the server wants before it begins, so that a beginning has no gaps on a busy machine, in seconds."""
 STEP_S = 0.02
@@ -55,9 +58,10 @@ class Stream:
         self._library = _load()
         spec = _SampleSpec(_S16LE, format.rate, channels)
         frame = 2 * channels
-        ahead, first, fragment = (round(seconds * format.rate) * frame for seconds in (AHEAD_S, FIRST_S, FRAGMENT_S))
-        any_size = _AS_THE_SERVER_LIKES
-        buffer = _Buffer(any_size, ahead, first, any_size, fragment)
+        ahead, first, request, fragment = (
+            round(seconds * format.rate) * frame for seconds in (AHEAD_S, FIRST_S, REQUEST_S, FRAGMENT_S)
+        )
+        buffer = _Buffer(_AS_THE_SERVER_LIKES, ahead, first, request, fragment)
         error = ctypes.c_int(0)
         self._stream = self._library.pa_simple_new(
             None,
@@ -221,8 +225,10 @@ class PulseSink:
         step = self.format.bytes_of(STEP_S)
         for at in range(0, len(audio), step):
             if self._stream is None or reply != self._replies:
-                return
+                break
             self._stream.write(audio[at : at + step])
+        if self._stream is not None and reply != self._replies:
+            self._stream.flush()  # cut off meanwhile: else what was written last would begin the next reply
 
 
 def _load() -> ctypes.CDLL:

@@ -1,0 +1,141 @@
+"""The loudspeaker in a virtual room with a real sound daemon, in a process of its own that may be held up."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.satellite import room as virtual
+from tests.satellite.room import Room, virtual_room
+from tests.satellite.signals import likeness, noise, resampled
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+
+if not virtual.is_possible():
+    pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)
+
+PLAYER = """
+import asyncio, sys
+from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.config.satellite_settings import SndSettings
+from wyoming_superwhisper.satellite.speaker import make_speaker
+
+async def main():
+    voice = AudioFormat(22050, 2, 1)
+    async with make_speaker(SndSettings(device="pulse:loud")) as speaker:
+        loop, sent = asyncio.get_running_loop(), asyncio.Queue()
+        loop.add_reader(0, lambda: sent.put_nowait(sys.stdin.buffer.raw.readline()))
+        playing = None
+        while line := (await sent.get()).split():
+            if line[0] == b"stop":
+                playing.cancel()
+                await asyncio.gather(playing, return_exceptions=True)
+                await speaker.stop()
+                print("stopped", flush=True)
+            else:
+                audio = open(line[1], "rb").read()
+                playing = asyncio.create_task(speaker.play(voice, audio))
+                playing.add_done_callback(lambda done: done.cancelled() or print("played", flush=True))
+
+asyncio.run(main())
+"""
+"""Plays the files it is told to, and stops when told to."""
+
+
+class Player:
+    """A loudspeaker of the satellite in a process of its own."""
+
+    def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
+        self.process = process
+        self._folder = folder
+
+    async def play(self, audio: bytes) -> None:
+        """Begin to play, 22,050 Hz."""
+        path = self._folder / "sound.raw"
+        path.write_bytes(audio)
+        await self._say(f"play {path}")
+
+    async def stop(self) -> None:
+        """Cut it off."""
+        await self._say("stop")
+        await self.told("stopped")
+
+    async def told(self, what: str, timeout_s: float = 20.0) -> None:
+        """Wait until it says so."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(timeout_s):
+            assert (await self.process.stdout.readline()).decode().strip() == what
+
+    async def _say(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        await self.process.stdin.drain()
+
+
+@asynccontextmanager
+async def player(room: Room) -> AsyncIterator[Player]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", PLAYER, env=dict(room.environment),
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        yield Player(process, room.folder)
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def sounds(room: Room, since: int, timeout_s: float = 10.0) -> None:
+    """Wait until the loudspeaker is heard."""
+    async with asyncio.timeout(timeout_s):
+        while not (np.abs(room.played()[since:].astype(int)) > 1000).any():  # noqa: ASYNC110 - another process writes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path) -> None:
+    """Sample by sample: nothing is missing, repeated or shifted, wherever the sound server stands when it begins."""
+    async with virtual_room(tmp_path) as room, player(room) as one:
+        for seed in range(6):
+            begin = len(room.played())
+            await one.play(noise(0.31 + seed * 0.07, seed))
+            await one.told("played")
+            await room.silent_since(0.0)
+            assert likeness(room.played()[begin:].astype(float), resampled(noise(0.31 + seed * 0.07, seed))) > 0.98
+
+
+async def test_a_process_that_is_held_up_plays_on_without_a_gap(tmp_path: Path) -> None:
+    async with virtual_room(tmp_path) as room, player(room) as one:
+        await one.play(noise(2.0))
+        await sounds(room, 0)
+        await asyncio.sleep(0.3)
+        one.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.25)  # the machine has something better to do
+        one.process.send_signal(signal.SIGCONT)
+        await one.told("played")
+        await room.silent_since(0.0)
+        assert likeness(room.played().astype(float), resampled(noise(2.0))) > 0.98
+
+
+async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Path) -> None:
+    async with virtual_room(tmp_path) as room, player(room) as one:
+        for seed in range(5):
+            begin = len(room.played())
+            await one.play(noise(3.0, 100))
+            await sounds(room, begin)
+            await asyncio.sleep(0.4 + seed * 0.013)
+            await one.stop()
+            await room.silent_since(0.0)
+            begin = len(room.played())
+            await one.play(noise(0.3, seed))
+            await one.told("played")
+            await room.silent_since(0.0)
+            heard = np.nonzero(np.abs(room.played()[begin:].astype(int)) > 50)[0]
+            assert len(heard)
+            assert heard[-1] - heard[0] < 0.31 * virtual.RATE
