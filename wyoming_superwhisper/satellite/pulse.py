@@ -25,8 +25,8 @@ FRAGMENT_S = 0.06
 AHEAD_S = 0.6
 """Sound that the server holds ahead of what is heard, so that a busy machine plays without gaps, in seconds."""
 REQUEST_S = 0.25
-"""The server asks for more when this much of that is free, in seconds. Half of what remains (50 ms) becomes the delay of its
-device: where a device can't take back what it was given, so much is still heard of what is cut off."""
+"""The server asks for more when this much of that is free, in seconds. Half of what remains (50 ms) becomes the delay
+of its device: where a device can't take back what it was given, so much is still heard of what is cut off."""
 FIRST_S = 0.08
 """Sound that the server wants before it begins, so that a beginning has no gaps on a busy machine, in seconds."""
 STEP_S = 0.02
