@@ -343,7 +343,7 @@ def test_rows_of_different_lengths_are_each_by_themselves(folder, monkeypatch):
 
 
 def heard(margin=5.0, no_speech=0.0, logprob=-0.1, tokens=9) -> Heard:
-    return Heard("fr", no_speech, list(range(tokens)), logprob * (tokens + 1), logprob, margin)
+    return Heard("fr", no_speech, list(range(tokens)), [logprob] * (tokens + 1), margin)
 
 
 def test_what_leaves_a_doubt():

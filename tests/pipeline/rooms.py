@@ -199,12 +199,12 @@ class Counts(Observer):
 
 
 class House:
-    """One server without sockets. Engines take up to so many seconds."""
+    """One server without sockets. Engines take up to `takes_s`; settings of recognition by their names."""
 
-    def __init__(self, seed: int = 1, longest_s: float = 0.1, **asr: Any) -> None:
+    def __init__(self, seed: int = 1, takes_s: float = 0.1, **asr: Any) -> None:
         rng = random.Random(seed)
-        self.recognizer, self.intents = Recognizer(longest_s, rng), Intents(longest_s / 10, rng)
-        self.model, self.synthesizer = Model(longest_s, rng), Synthesizer(longest_s, rng)
+        self.recognizer, self.intents = Recognizer(takes_s, rng), Intents(takes_s / 10, rng)
+        self.model, self.synthesizer = Model(takes_s, rng), Synthesizer(takes_s, rng)
         self.voices, self.executor, self.counts = Voices(), Executor(), Counts()
         settings = Settings(asr=AsrSettings(**asr))
         home = Home(settings.home)

@@ -33,7 +33,7 @@ async def transcript(client: Client, *segments: tuple[int, float]) -> str:
 
 def test_a_pause_that_was_the_end_is_answered_by_its_guess_at_once() -> None:
     async def main() -> None:
-        house = House(longest_s=0.3)
+        house = House(takes_s=0.3)
         async with house.client() as client:
             assert await transcript(client, *TWO_WORDS, (0, 0.7)) == "un deux"
             assert client.waited_s == 0
@@ -44,7 +44,7 @@ def test_a_pause_that_was_the_end_is_answered_by_its_guess_at_once() -> None:
 
 def test_a_guess_that_is_not_ready_is_waited_for_and_not_made_again() -> None:
     async def main() -> None:
-        house = House(longest_s=0.0)
+        house = House(takes_s=0.0)
         house.recognizer.random = _Always(1.0)
         house.recognizer.longest_s = 1.0
         async with house.client() as client:
@@ -269,7 +269,7 @@ async def _interleave(seed: int, utterances: int) -> None:
     """Speech and pauses, answers that take their time, clients that leave: anything in any order."""
 
     rng = random.Random(seed)
-    house = House(seed, longest_s=rng.choice((0.02, 0.2, 0.6)))
+    house = House(seed, takes_s=rng.choice((0.02, 0.2, 0.6)))
     house.intents.is_command = lambda text: hash_of(text) < 0.4
     done: list[str] = []
     for _ in range(utterances):

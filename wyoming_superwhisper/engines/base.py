@@ -111,8 +111,8 @@ class Transcription:
     language: str
     no_speech_probability: float = 0.0
     average_logprob: float = 0.0
-    least_logprob: float = 0.0
-    """Of the least certain token: what was only made up to complete a sentence shows there."""
+    end_logprob: float = 0.0
+    """Per token over the last few and the end: what was only made up to complete a sentence shows there."""
     compression_ratio: float = 0.0
     tokens: tuple[int, ...] = ()
 

@@ -347,8 +347,8 @@ class WhisperEngine:
             "text": " ".join(filter(None, believed)),
             "language": job.heard[0].language,
             "no_speech_probability": min(heard.no_speech for heard in job.heard),
-            "average_logprob": sum(heard.logprob for heard in job.heard) / (len(tokens) + len(job.heard)),
-            "least_logprob": min(heard.least_logprob for heard in job.heard),
+            "average_logprob": sum(sum(heard.logprobs) for heard in job.heard) / (len(tokens) + len(job.heard)),
+            "end_logprob": job.heard[-1].end_logprob,
             "compression_ratio": max(map(compression_ratio, texts)),
             "tokens": tokens,
         }

@@ -151,8 +151,7 @@ class _Batch:
         for at, (token, logprob, margin) in enumerate(zip(tokens, logprobs, margins, strict=True)):
             if self.room[at] <= 0:
                 continue
-            self.heard[at].logprob += logprob
-            self.heard[at].least_logprob = min(self.heard[at].least_logprob, logprob)
+            self.heard[at].logprobs.append(logprob)
             self.heard[at].margin = min(self.heard[at].margin, margin)
             self.room[at] -= 1
             if token in ends:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+END_TOKENS = 5
+"""The last tokens of a transcript, its final mark and the end token among them: about two words."""
+
 _GENERATE_MAX_LENGTH = 20
 """What `generate` takes where a checkpoint's generation_config.json says nothing."""
 
@@ -108,10 +111,8 @@ class Heard:
     """Probability of <|nospeech|> where the language token follows."""
     tokens: list[int] = field(default_factory=list)
     """The text's tokens, without the end token."""
-    logprob: float = 0.0
-    """Sum over the tokens and the end token."""
-    least_logprob: float = 0.0
-    """Of the least certain of them."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of the tokens, and of the end token where there is one."""
     margin: float = math.inf
     """By how much, at the closest, a token's score was above the next best one's; infinite where nobody watched."""
     ended: bool = False
@@ -120,7 +121,13 @@ class Heard:
     @property
     def average_logprob(self) -> float:
         """Per token, the end counted as one; OpenAI's measure."""
-        return self.logprob / (len(self.tokens) + 1)
+        return sum(self.logprobs) / (len(self.tokens) + 1)
+
+    @property
+    def end_logprob(self) -> float:
+        """Per token, over the last few of them and the end."""
+        last = self.logprobs[-END_TOKENS:]
+        return sum(last) / max(1, len(last))
 
 
 def _find_languages(tokenizer: Any) -> dict[str, int]:

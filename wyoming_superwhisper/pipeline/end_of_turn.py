@@ -59,18 +59,17 @@ _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINI
 """Words that no sentence ends with."""
 
 
-CERTAIN = ((-0.15, 21.5), (-0.25, 19.0))
-"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). Words were really said
-where the least certain of them is at least so likely (a logarithm), with at most so many letters in a second."""
-LEAST_AVERAGE_LOGPROB = -0.1
+CERTAIN_END_LOGPROB = -0.06
+"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). Its last words were really
+said where it is at least so sure of them …"""
+MOST_LETTERS_PER_S = 22.0
+"""… and nobody would have had to speak faster than this."""
 
 
 def is_certain(heard: Transcription, voiced_s: float) -> bool:
     """Whether all the words of a guess were really said."""
     letters = sum(map(str.isalnum, heard.text))
-    return heard.average_logprob >= LEAST_AVERAGE_LOGPROB and any(
-        heard.least_logprob >= logprob and letters <= most * voiced_s for logprob, most in CERTAIN
-    )
+    return heard.end_logprob >= CERTAIN_END_LOGPROB and letters <= MOST_LETTERS_PER_S * voiced_s
 
 
 def asks_for_more(text: str, language: str) -> bool:

@@ -82,7 +82,7 @@ class RemoteRecognizer:
             no_speech_probability=data["no_speech_probability"],
             average_logprob=data["average_logprob"],
             compression_ratio=data["compression_ratio"],
-            least_logprob=data.get("least_logprob", 0.0),
+            end_logprob=data.get("end_logprob", 0.0),
             tokens=tuple(data["tokens"]),
         )
 

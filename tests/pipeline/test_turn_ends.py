@@ -1,0 +1,86 @@
+"""When a turn ends by itself: by what was said and how it was asked for, by silence, by its length; a file never."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from wyoming.event import Event
+
+from tests.pipeline.rooms import AUDIO, House, chunks, speech
+from tests.pipeline.virtual_time import run_virtual
+from wyoming_superwhisper.pipeline.end_of_turn import DEFAULT, SENSITIVITIES
+
+START, STOP = Event("audio-start", dict(AUDIO)), Event("audio-stop")
+TURN = {"start_stage": "asr", "end_stage": "handle", "name": "salon-pi", "language": "fr"}
+TWO_WORDS = ((1, 0.4), (0, 0.1), (2, 0.4))
+WAITS = SENSITIVITIES[DEFAULT]
+
+
+def ended(
+    *spoken: tuple[int, float], whole: float | None = None, sensitivity: str = "", **asr: Any
+) -> tuple[str, float]:
+    """The transcript of a turn that a satellite streams, silence after it, and when it came, from the beginning on."""
+
+    async def main() -> None:
+        house = House(takes_s=0.02, endpointing="server", **asr)
+        house.model.whole = whole
+        asked = {"vad_sensitivity": sensitivity} if sensitivity else {}
+        async with house.client() as client:
+            await client.send(Event("run-pipeline", TURN), Event("transcribe", {"language": "fr", **asked}), START)
+            began_s = asyncio.get_running_loop().time()
+            streaming = asyncio.create_task(client.speak(*spoken, (0, 12.0)))
+            text = (await client.until("transcript")).data["text"]
+            found.append((text, asyncio.get_running_loop().time() - began_s))
+            await streaming
+        await house.close()
+
+    found: list[tuple[str, float]] = []
+    run_virtual(main())
+    return found[0]
+
+
+def waits_s(**circumstances: Any) -> float:
+    """How much silence a satellite hears after a sentence for the language model before its turn is over."""
+    text, at_s = ended(*TWO_WORDS, **circumstances)
+    assert text == "un deux"
+    return at_s - sum(seconds for _, seconds in TWO_WORDS)
+
+
+def test_a_sentence_that_the_model_believes_is_whole_ends_as_soon_as_a_command() -> None:
+    assert waits_s(whole=0.9) == pytest.approx(WAITS.complete, abs=0.1)
+
+
+@pytest.mark.parametrize("whole", [None, 0.0, 0.1])
+def test_one_that_may_go_on_is_waited_for(whole: float | None) -> None:
+    assert waits_s(whole=whole) == pytest.approx(WAITS.open, abs=0.1)
+
+
+@pytest.mark.parametrize("sensitivity", SENSITIVITIES)
+def test_it_is_waited_as_long_as_the_request_wants(sensitivity: str) -> None:
+    assert waits_s(sensitivity=sensitivity) == pytest.approx(SENSITIVITIES[sensitivity].open, abs=0.1)
+
+
+def test_who_says_nothing_is_waited_for_no_longer_than_the_settings_say() -> None:
+    assert ended((0, 1.0), no_speech_s=2.0) == ("", pytest.approx(2.0, abs=0.1))
+
+
+def test_who_never_stops_is_cut_off_where_the_settings_say() -> None:
+    text, at_s = ended((1, 20.0), longest_s=5.0)
+    assert text
+    assert at_s == pytest.approx(5.0, abs=0.3)
+
+
+def test_a_file_is_heard_to_its_end_however_long_it_is_silent_in_between() -> None:
+    async def main() -> None:
+        house = House(takes_s=0.02, endpointing="server", no_speech_s=1.0)
+        house.model.whole = 0.9
+        async with house.client() as client:
+            file = chunks(speech((0, 3.0), *TWO_WORDS, (0, 3.0), *TWO_WORDS, (0, 3.0)))
+            await client.send(Event("run-pipeline", TURN), START, *file, STOP)
+            assert (await client.until("transcript")).data["text"] == "un deux un deux"
+            await client.until("handled")
+        await house.close()
+
+    run_virtual(main())
