@@ -49,6 +49,7 @@ MAY_IMPORT = {
         "replies",
     },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "conversation", "phrases", "timers"},
+    "server": {"server", "handlers", "pipeline.services", "config.settings", "access", "wire"},
     "satellites": {
         "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
         "wire",
@@ -98,10 +99,18 @@ def test_every_module_says_what_lives_there() -> None:
     assert not silent
 
 
-@pytest.mark.parametrize("module", ["app", "cli", "satellite.app", "connection", "doctor"])
+@pytest.mark.parametrize("module", ["app", "cli", "satellite.app", "server.connection", "doctor"])
 def test_the_front_imports_nothing_heavy(module: str) -> None:
     code = f"import sys, {NAME}.{module}; print(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     )
     assert not loaded & HEAVY
+
+
+def test_the_server_can_be_imported_where_files_have_no_limits() -> None:
+    """Windows has no `resource`."""
+    code = f"import sys; sys.modules['resource'] = None; import {NAME}.app, {NAME}.server.open_files as files; "
+    code += "print(files.most_connections(10**6))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "1000000"

@@ -53,7 +53,8 @@ from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.plan import ENGINES, Plan, needed_engines
 from wyoming_superwhisper.recording import Recorder
 from wyoming_superwhisper.reload import Reloader
-from wyoming_superwhisper.server import DEFAULT_PORT, Server
+from wyoming_superwhisper.server.address import DEFAULT_PORT
+from wyoming_superwhisper.server.server import Server
 from wyoming_superwhisper.service_manager import ServiceManager
 from wyoming_superwhisper.timers import Timers
 

@@ -19,7 +19,6 @@ from wyoming.event import Event
 
 from tests.fakes import FakeWakeWords
 from wyoming_superwhisper.config.settings import AsrSettings, Settings
-from wyoming_superwhisper.connection import Connection
 from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.conversation.executor import Executed
 from wyoming_superwhisper.conversation.said import Said
@@ -47,6 +46,7 @@ from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
+from wyoming_superwhisper.server.connection import Connection
 from wyoming_superwhisper.wire import EventParser, EventReader, EventWriter, Limits, encode
 
 RATE = 16_000

@@ -25,7 +25,6 @@ from tests.fakes import (
 from wyoming_superwhisper.client import Connection as Client
 from wyoming_superwhisper.client import Disconnected
 from wyoming_superwhisper.config.settings import AsrSettings, LimitSettings, ServerSettings, Settings
-from wyoming_superwhisper.connection import EventQueue
 from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.engines.base import LanguageModel
 from wyoming_superwhisper.errors import EngineLost, SettingsError
@@ -36,7 +35,8 @@ from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
-from wyoming_superwhisper.server import Server
+from wyoming_superwhisper.server.event_queue import EventQueue
+from wyoming_superwhisper.server.server import Server
 from wyoming_superwhisper.timers import Timers
 
 LOUD = b"\x10\x10" * 1600

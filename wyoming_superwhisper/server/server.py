@@ -4,88 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import itertools
 import logging
-import os
-import resource
 import socket
 import ssl
-import stat
 import struct
-import sys
-import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from typing import Any
 
-from wyoming_superwhisper.access import AllowList, is_loopback, server_tls
+from wyoming_superwhisper.access import AllowList, server_tls
 from wyoming_superwhisper.config.settings import LimitSettings, ServerSettings
-from wyoming_superwhisper.connection import Connection
 from wyoming_superwhisper.errors import Busy, SettingsError
-from wyoming_superwhisper.hang_ups import HangUps
-from wyoming_superwhisper.listener import Listener, remove_socket
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.services import Services
+from wyoming_superwhisper.server.address import parse_uri, why_not
+from wyoming_superwhisper.server.connection import Connection
+from wyoming_superwhisper.server.hang_ups import HangUps
+from wyoming_superwhisper.server.listener import Listener, remove_socket
+from wyoming_superwhisper.server.places import Client, Places
+from wyoming_superwhisper.server.stdio import open_stdio
 from wyoming_superwhisper.wire import LINGER_S, EventReader, EventWriter, Limits, refuse
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PORT = 10300
-SPARE_FILES = 64
-"""Open files kept free for everything that is no client's connection."""
-CROWD = 12
-"""So many more than there are places may be here for a moment, while others are ended for them; then it goes slower."""
 MOST_REFUSED = 16
 """Peers that are told at the same time that there is no room; more are cut off without a word."""
 END_S = 3.0
 """Time for the last connections to be told that the server stops."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A peer that vanished is noticed after two minutes at the latest, also while nothing is sent."""
-
-
-@dataclass(eq=False, slots=True)
-class _Client:
-    """A peer that was let in."""
-
-    address: str
-    peer: str
-    connection: Connection | None = None
-    """None: still shaking hands."""
-    since: float = 0.0
-    """Its `last_event_s` when all were last put in order."""
-
-    @property
-    def last_event_s(self) -> float:
-        return 0.0 if self.connection is None else self.connection.last_event_s
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen, from a URI."""
-
-    scheme: str
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-
-def parse_uri(uri: str) -> Address:
-    """tcp://HOST[:PORT], unix://PATH or stdio://. Raises `SettingsError`."""
-    try:
-        parts = urlsplit(uri)
-        port = parts.port
-    except ValueError:
-        raise SettingsError(f"'{uri}' is no address: the port must be a number up to 65535.") from None
-    if parts.scheme == "tcp":
-        return Address("tcp", host=parts.hostname or "0.0.0.0", port=DEFAULT_PORT if port is None else port)
-    if parts.scheme == "unix" and (parts.netloc or parts.path):
-        return Address("unix", path=parts.netloc + parts.path)
-    if parts.scheme == "stdio":
-        return Address("stdio")
-    raise SettingsError(f"'{uri}' is no address to listen on; write tcp://HOST:PORT, unix://PATH or stdio://.")
 
 
 class Server:
@@ -104,13 +51,11 @@ class Server:
         self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
         self._services = services
         self._observer = observer
-        self._listener = Listener(self._accepted, self._make_room)
+        self._places = Places(limits)
+        self._listener = Listener(self._accepted, self._places.make_room)
         self._hang_ups = HangUps()
-        self._clients: dict[_Client, asyncio.Task[None]] = {}
-        self._idle_first: list[_Client] = []  # the order in which places are made free, the next one last
         self._refused: set[asyncio.Task[None]] = set()  # on their way out, with an error
         self._throttled = Throttled(logger)
-        self._most_connections = _most_connections(limits.connections)
         self._stopping = False
         self._stdio: asyncio.Task[None] | None = None
         self._numbers = itertools.count(1)  # of clients that have no address
@@ -127,7 +72,7 @@ class Server:
             else:
                 self._stdio = asyncio.create_task(self._serve_stdio(), name="stdio")
         except OSError as error:
-            raise SettingsError(self._why_not(error)) from error
+            raise SettingsError(why_not(self.address, self._services.settings.server.uri, error)) from error
 
     async def stop(self, grace_s: float, hurry: asyncio.Event) -> None:
         """Stop listening; let busy connections finish for `grace_s`, or until `hurry`; tell the rest `stopping`."""
@@ -154,7 +99,7 @@ class Server:
         self._allow = allow
         self._limits = limits
         self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
-        self._most_connections = _most_connections(limits.connections)
+        self._places.use(limits)
 
     @property
     def uri(self) -> str:
@@ -171,25 +116,11 @@ class Server:
     @property
     def connections(self) -> int:
         """Clients that are connected."""
-        return len(self._clients)
+        return len(self._places.clients)
 
     async def serve_inside(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
         """Serve a client within this process, until it leaves or this is cancelled."""
-        connection = Connection(
-            EventReader(reader, self._wire_limits),
-            EventWriter(writer),
-            self._services,
-            name,
-            observer=self._observer,
-        )
-        client = _Client("", name)
-        task = asyncio.current_task()
-        assert task is not None
-        self._clients[client] = task
-        try:
-            await self._run(client, connection)
-        finally:
-            del self._clients[client]
+        await self._serve_unasked(reader, writer, name, patient=False)
 
     # --- accepting
 
@@ -203,44 +134,16 @@ class Server:
             self._observer.connection("not-allowed")
             self._log("stranger", "[%s] refused: its network is not in server.allow", peer)
             _reset(accepted)
-        elif self._has_room_for(address):
-            client = _Client(address, peer)
+        elif self._places.have_room_for(address):
+            client = Client(address, peer)
             task = asyncio.create_task(self._serve(client, accepted), name=f"client {peer}")
-            self._clients[client] = task
+            self._places.clients[client] = task
             task.add_done_callback(lambda task: self._ended(client, task))
         else:
             self._observer.connection("busy")
             self._log("full", "[%s] refused: too many connections", peer)
             self._turn_away(accepted)
-        return len(self._clients) >= self._most_connections + CROWD
-
-    def _has_room_for(self, address: str) -> bool:
-        """Whether there is a place, made by ending the connection that has been idle longest where that helps."""
-        if not is_loopback(address):
-            theirs = [client for client in self._clients if client.address == address]
-            if len(theirs) >= self._limits.connections_per_address and not any(
-                map(_evict, reversed(_by_idleness(theirs)))
-            ):
-                return False
-        if len(self._clients) < self._most_connections:
-            return True
-        if len(self._clients) >= self._most_connections + 2 * CROWD:  # those that were ended are still going
-            return False
-        return self._make_room()
-
-    def _make_room(self) -> bool:
-        """End the connection that has been idle longest; one with work in flight never. Whether there was one."""
-        if any(_evict(client) for client in self._idlest()):
-            return True
-        self._idle_first = _by_idleness(self._clients)
-        return any(_evict(client) for client in self._idlest())
-
-    def _idlest(self) -> Iterator[_Client]:
-        """Those that were idle longest when that was last looked at, and have not moved since."""
-        while self._idle_first:
-            client = self._idle_first.pop()
-            if client in self._clients and client.since == client.last_event_s:
-                yield client
+        return self._places.crowded
 
     def _turn_away(self, accepted: socket.socket) -> None:
         """Say why, to a few at a time: more would cost the very files that there are too few of."""
@@ -256,7 +159,7 @@ class Server:
         writer.on_sent = lambda event: self._observer.error(Busy.code)
         await refuse(reader, writer, Busy("The server has too many connections; try again later."), most_s=LINGER_S)
 
-    async def _serve(self, client: _Client, accepted: socket.socket) -> None:
+    async def _serve(self, client: Client, accepted: socket.socket) -> None:
         try:
             _keep_alive(accepted, self._limits.write_s)
             reader, writer = await self._streams(accepted, self._tls_for(client.address))
@@ -290,7 +193,7 @@ class Server:
             asyncio.StreamWriter(transport, protocol, reader, loop), write_s=self._limits.write_s
         )
 
-    async def _run(self, client: _Client, connection: Connection) -> None:
+    async def _run(self, client: Client, connection: Connection) -> None:
         client.connection = connection
         if self._stopping:
             connection.stop(now=True)
@@ -303,14 +206,14 @@ class Server:
             self._observer.connection_closed()
         logger.debug("[%s] disconnected", client.peer)
 
-    def _ended(self, client: _Client, task: asyncio.Task[None]) -> None:
-        del self._clients[client]
+    def _ended(self, client: Client, task: asyncio.Task[None]) -> None:
+        del self._places.clients[client]
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("[%s] connection failed", client.peer, exc_info=error)
 
     def _stop_connections(self, *, now: bool) -> None:
         self._stopping = True
-        for client, task in list(self._clients.items()):
+        for client, task in list(self._places.clients.items()):
             if client.connection is None:
                 task.cancel()  # still shaking hands
             else:
@@ -321,45 +224,38 @@ class Server:
 
     async def _serve_stdio(self) -> None:
         try:
-            if sys.stdin is not None and sys.stdout is not None:  # None: closed before we were started
-                await self._serve_pipes(sys.stdin.buffer, _claim_stdout())
+            if (ends := await open_stdio(self._limits.header_bytes)) is not None:
+                await self._serve_unasked(ends.reader, ends.writer, "stdio", patient=True)
+                if ends.written is not None:
+                    await asyncio.to_thread(ends.written.join, END_S)
         except OSError as error:
             logger.error("standard input and output can't be used: %s", error.strerror or error)
         finally:
             self.ended.set()
 
-    async def _serve_pipes(self, source: BinaryIO, sink: BinaryIO) -> None:
-        """Serve one client over these; files are read and written by threads, since asyncio takes only pipes."""
-        pipe_in, _ = _pipe_from(source)
-        pipe_out, written = _pipe_to(sink)
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=self._limits.header_bytes)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe_in)
-        transport, protocol = await loop.connect_write_pipe(
-            lambda: asyncio.streams.FlowControlMixin(loop=loop), pipe_out
-        )
-        writer = asyncio.StreamWriter(transport, protocol, None, loop)
+    async def _serve_unasked(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str, *, patient: bool
+    ) -> None:
+        """Serve a client that no limit of connections holds for. `patient`: see `Connection`."""
         connection = Connection(
             EventReader(reader, self._wire_limits),
             EventWriter(writer),
             self._services,
-            "stdio",
-            patient=True,
+            name,
+            patient=patient,
             observer=self._observer,
         )
-        client = _Client("", "stdio")
+        client = Client("", name)
         task = asyncio.current_task()
         assert task is not None
-        self._clients[client] = task
+        self._places.clients[client] = task
         try:
             await self._run(client, connection)
         finally:
-            del self._clients[client]
-        if written is not None:
-            await asyncio.to_thread(written.join, END_S)
+            del self._places.clients[client]
 
     async def _wait_for_connections(self, timeout_s: float, hurry: asyncio.Event | None = None) -> None:
-        tasks = (*self._clients.values(), *self._refused)
+        tasks = (*self._places.clients.values(), *self._refused)
         if not tasks:
             return
         ended = asyncio.gather(*tasks, return_exceptions=True)
@@ -374,75 +270,6 @@ class Server:
             return "", f"unix:{next(self._numbers)}"
         host, port = name[:2]
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-    def _why_not(self, error: OSError) -> str:
-        """One sentence: what is wrong with the address, and what to do."""
-        uri, unix = self._services.settings.server.uri, self.address.scheme == "unix"
-        if error.errno == errno.EADDRINUSE:
-            another = "" if unix else f" (tcp://0.0.0.0:{self.address.port + 1})"
-            return f"{uri} is in use by another program: stop it, or choose another address with --uri{another}."
-        if error.errno == errno.EACCES:
-            return f"{uri} may not be opened by this user: choose a port above 1023, or a folder you may write to."
-        if error.errno == errno.ENOTSOCK:
-            return f"{uri} can't be listened on: there is a file of that name already. Choose another path with --uri."
-        remedy = "a path in a folder that exists" if unix else "an address of this machine"
-        return f"{uri} can't be listened on: {error.strerror or error}. Choose {remedy} with --uri."
-
-
-def _claim_stdout() -> BinaryIO:
-    """Standard output for events alone: whatever else prints goes to standard error from here on."""
-    ours = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return ours
-
-
-def _pipe_from(source: BinaryIO) -> tuple[BinaryIO, threading.Thread | None]:
-    """The source, or a pipe that a thread fills from it."""
-    if _is_pipe(source):
-        return source, None
-    reading, writing = os.pipe()
-    return os.fdopen(reading, "rb"), _pump(source, os.fdopen(writing, "wb"))
-
-
-def _pipe_to(sink: BinaryIO) -> tuple[BinaryIO, threading.Thread | None]:
-    """The sink, or a pipe that a thread empties into it, and ends when the pipe has."""
-    if _is_pipe(sink):
-        return sink, None
-    reading, writing = os.pipe()
-    return os.fdopen(writing, "wb"), _pump(os.fdopen(reading, "rb"), sink)
-
-
-def _is_pipe(stream: BinaryIO) -> bool:
-    mode = os.fstat(stream.fileno()).st_mode
-    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stream.isatty()
-
-
-def _pump(source: BinaryIO, sink: BinaryIO) -> threading.Thread:
-    def copy() -> None:
-        with contextlib.suppress(OSError, ValueError), sink:
-            while chunk := os.read(source.fileno(), 65_536):
-                sink.write(chunk)
-                sink.flush()
-
-    thread = threading.Thread(target=copy, name="pump", daemon=True)
-    thread.start()
-    return thread
-
-
-def _by_idleness(clients: Iterable[_Client]) -> list[_Client]:
-    """The one idle longest comes last."""
-    for client in clients:
-        client.since = client.last_event_s
-    return sorted(clients, key=lambda client: client.since, reverse=True)
-
-
-def _evict(client: _Client) -> bool:
-    """End this connection, unless it works or is ending already."""
-    connection = client.connection
-    if connection is None or connection.busy or connection.ending:
-        return False
-    connection.evict()
-    return True
 
 
 def _keep_alive(connection: socket.socket, write_s: float) -> None:
@@ -467,19 +294,3 @@ def _reset(accepted: socket.socket) -> None:
 
 def _why(error: OSError) -> str:
     return getattr(error, "reason", None) or error.strerror or str(error) or type(error).__name__
-
-
-def _most_connections(wanted: int) -> int:
-    """As many connections as the limit of open files allows, once that is as high as we may set it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    needed = wanted + SPARE_FILES
-    if soft != resource.RLIM_INFINITY and soft < needed:
-        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        with contextlib.suppress(ValueError, OSError):  # macOS has a second limit
-            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
-            soft = raised
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return wanted
-    most = max(soft - SPARE_FILES, soft // 3)
-    logger.warning("limits.connections is %d, but only %d files may be open: %d are served", wanted, soft, most)
-    return most

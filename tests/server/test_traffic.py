@@ -10,7 +10,7 @@ from wyoming.event import Event
 
 from wyoming_superwhisper import logs
 from wyoming_superwhisper.observer import Observer
-from wyoming_superwhisper.traffic import Traffic
+from wyoming_superwhisper.server.traffic import Traffic
 
 
 @dataclass

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -26,11 +25,12 @@ from wyoming_superwhisper.handlers.describe import DescribeHandler
 from wyoming_superwhisper.handlers.run_pipeline import RunPipelineHandler
 from wyoming_superwhisper.handlers.tts import TtsHandler
 from wyoming_superwhisper.handlers.wake import WakeHandler
-from wyoming_superwhisper.hang_ups import HangUps
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.observer import NOBODY, Observer
 from wyoming_superwhisper.pipeline.services import Services
-from wyoming_superwhisper.traffic import Traffic
+from wyoming_superwhisper.server.event_queue import EventQueue
+from wyoming_superwhisper.server.hang_ups import HangUps
+from wyoming_superwhisper.server.traffic import Traffic
 from wyoming_superwhisper.wire import (
     LINGER_MOST_S,
     LINGER_S,
@@ -372,51 +372,3 @@ class Connection:
 
     def _make_table(self) -> dict[str, EventMethod]:
         return {kind: method for handler in self._handlers for kind, method in handler.events.items()}
-
-
-class EventQueue:
-    """Events that wait for their turn, bounded by count and bytes; at least one always fits."""
-
-    def __init__(self, most_events: int, most_bytes: int) -> None:
-        self._most_events = most_events
-        self._most_bytes = most_bytes
-        self._events: deque[tuple[Event, int, float]] = deque()
-        self._bytes = 0
-        self.read_at = 0.0
-        """When the event that was taken last had been read from its client (monotonic)."""
-        self._closed = False
-        self._changed = asyncio.Condition()
-
-    def __bool__(self) -> bool:
-        return bool(self._events)
-
-    async def put(self, event: Event, size: int) -> None:
-        """Add an event that came in so many bytes; waits while the queue is full."""
-        read_at = time.monotonic()
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.has_room)
-            self._events.append((event, size, read_at))
-            self._bytes += size
-            self._changed.notify_all()
-
-    async def get(self) -> Event | None:
-        """The oldest event; None once the queue is closed and empty."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._events or self._closed)
-            if not self._events:
-                return None
-            event, size, self.read_at = self._events.popleft()
-            self._bytes -= size
-            self._changed.notify_all()
-            return event
-
-    async def close(self) -> None:
-        """No more events come."""
-        async with self._changed:
-            self._closed = True
-            self._changed.notify_all()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether an event can be added without waiting."""
-        return not self._events or (len(self._events) < self._most_events and self._bytes < self._most_bytes)

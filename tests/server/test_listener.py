@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from wyoming_superwhisper.listener import Listener
+from wyoming_superwhisper.server.listener import Listener
 
 _IPV6 = Path("/proc/net/if_inet6")
 HAS_IPV6 = _IPV6.exists() and bool(_IPV6.read_text(encoding="ascii"))

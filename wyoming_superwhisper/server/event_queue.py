@@ -1,0 +1,57 @@
+"""Events of one connection that wait to be handled."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from wyoming.event import Event
+
+
+class EventQueue:
+    """Events that wait for their turn, bounded by count and bytes; at least one always fits."""
+
+    def __init__(self, most_events: int, most_bytes: int) -> None:
+        self._most_events = most_events
+        self._most_bytes = most_bytes
+        self._events: deque[tuple[Event, int, float]] = deque()
+        self._bytes = 0
+        self.read_at = 0.0
+        """When the event that was taken last had been read from its client (monotonic)."""
+        self._closed = False
+        self._changed = asyncio.Condition()
+
+    def __bool__(self) -> bool:
+        return bool(self._events)
+
+    async def put(self, event: Event, size: int) -> None:
+        """Add an event that came in so many bytes; waits while the queue is full."""
+        read_at = time.monotonic()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.has_room)
+            self._events.append((event, size, read_at))
+            self._bytes += size
+            self._changed.notify_all()
+
+    async def get(self) -> Event | None:
+        """The oldest event; None once the queue is closed and empty."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._events or self._closed)
+            if not self._events:
+                return None
+            event, size, self.read_at = self._events.popleft()
+            self._bytes -= size
+            self._changed.notify_all()
+            return event
+
+    async def close(self) -> None:
+        """No more events come."""
+        async with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    @property
+    def has_room(self) -> bool:
+        """Whether an event can be added without waiting."""
+        return not self._events or (len(self._events) < self._most_events and self._bytes < self._most_bytes)
