@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from wyoming_superwhisper.metrics import Metrics
-from wyoming_superwhisper.observer import CardFigures, Usage
+from wyoming_superwhisper.observer import CardFigures, JobRecord, Usage
 
 CONTRACT = (
     "connections", "connections_total", "events_total", "errors_total", "requests_total", "request_seconds",
@@ -48,10 +48,10 @@ def filled() -> Metrics:
     metrics.stage("speech", 0.7, "0123abcd")
     metrics.guess("asr", kept=True)
     metrics.guess("asr", kept=False)
-    metrics.job("whisper", "", 0.5, waited_s=0.1, turn="0123abcd", batch=2, audio_s=2.0)
-    metrics.job("llama", "", 2.0, tokens=50)
-    metrics.job("llama", "cancelled", 0.1)
-    metrics.job("piper", "engine-lost", 0.1)
+    metrics.job(JobRecord("whisper", "", 0.5, waited_s=0.1, turn="0123abcd", batch=2, audio_s=2.0))
+    metrics.job(JobRecord("llama", "", 2.0, tokens=50))
+    metrics.job(JobRecord("llama", "cancelled", 0.1))
+    metrics.job(JobRecord("piper", "engine-lost", 0.1))
     usage = Usage({"whisper": 1000}, {"whisper": 2000}, CardFigures(0.5, 61.0, 3, 4))
     metrics.watch([Worker()], lambda: "ready", lambda: usage)
     return metrics

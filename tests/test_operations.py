@@ -41,7 +41,7 @@ async def operating(settings: Settings, driver: Driver) -> AsyncIterator[tuple[O
     worker = WorkerProcess(
         "whisper", {"device": "cuda", "gpu_uuid": CARD.uuid}, engine=FAKE_ENGINE,
         environment={"PYTHONPATH": ROOT, "CUDA_VISIBLE_DEVICES": CARD.uuid},
-        on_state=operations.worker_changed, on_job=operations.job_ended, before_load=operations.before_load,
+        on_state=operations.worker_changed, on_job=operations.observer.job, before_load=operations.before_load,
     )  # fmt: skip
     async with operations.running({"whisper": worker}):
         await worker.start()

@@ -243,7 +243,7 @@ def _make_workers(plan: Plan, operations: Operations) -> dict[str, WorkerProcess
             log={"level": log.level, "format": log.format},
             nice=0 if name == "light" else 5,
             on_state=operations.worker_changed,
-            on_job=operations.job_ended,
+            on_job=operations.observer.job,
             before_load=operations.before_load,
         )
         for name, configuration in plan.configurations().items()

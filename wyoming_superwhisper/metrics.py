@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric, UnknownMetricFamily
 
-from wyoming_superwhisper.observer import Observer, Usage
+from wyoming_superwhisper.observer import JobRecord, Observer, Usage
 
 PREFIX = "wyoming_superwhisper"
 
@@ -135,34 +135,24 @@ class Metrics(Observer):
     def guess(self, stage: str, kept: bool) -> None:
         self.guesses_total.labels(stage, "kept" if kept else "dropped").inc()
 
-    def job(
-        self,
-        engine: str,
-        code: str,
-        ran_s: float,
-        *,
-        waited_s: float = 0.0,
-        turn: str = "",
-        batch: int = 0,
-        audio_s: float = 0.0,
-        tokens: int = 0,
-    ) -> None:
-        if code == "cancelled":
+    def job(self, record: JobRecord) -> None:
+        engine = record.engine
+        if record.code == "cancelled":
             self.jobs_cancelled_total.labels(engine).inc()
             return
-        if code:
-            self.job_errors_total.labels(engine, code).inc()
+        if record.code:
+            self.job_errors_total.labels(engine, record.code).inc()
             return
-        self.engine_seconds.labels(engine).observe(ran_s, _exemplar(turn))
-        self.queue_seconds.labels(engine).observe(waited_s)
-        if batch:
-            self.batch_size.labels(engine).observe(batch)
-        if audio_s > 0:
-            self.real_time_factor.labels(engine).observe(ran_s / audio_s)
-        if tokens:
-            self.llm_tokens_total.inc(tokens)
-            if ran_s > 0:
-                self.llm_tokens_per_second.observe(tokens / ran_s)
+        self.engine_seconds.labels(engine).observe(record.ran_s, _exemplar(record.turn))
+        self.queue_seconds.labels(engine).observe(record.waited_s)
+        if record.batch:
+            self.batch_size.labels(engine).observe(record.batch)
+        if record.audio_s > 0:
+            self.real_time_factor.labels(engine).observe(record.ran_s / record.audio_s)
+        if record.tokens:
+            self.llm_tokens_total.inc(record.tokens)
+            if record.ran_s > 0:
+                self.llm_tokens_per_second.observe(record.tokens / record.ran_s)
 
     # --- what is asked
 

@@ -9,6 +9,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """What became of a call of an engine."""
+
+    engine: str
+    code: str
+    """"" if it was answered, "cancelled", else the code of its error."""
+    ran_s: float
+    """In the worker."""
+    waited_s: float = 0.0
+    """In the queue."""
+    turn: str = ""
+    """Id of the turn it belongs to."""
+    batch: int = 0
+    """Calls it was worked on with, itself included, where the engine says."""
+    audio_s: float = 0.0
+    """Audio that went in or came out."""
+    tokens: int = 0
+    """Tokens that a language model wrote."""
+
+
 class Observer:
     """Told of what happens, in the front process. Its methods are quick and never raise."""
 
@@ -39,22 +60,8 @@ class Observer:
     def guess(self, stage: str, kept: bool) -> None:
         """Work ahead of the end of an utterance turned out to be of use, or was thrown away."""
 
-    def job(
-        self,
-        engine: str,
-        code: str,
-        ran_s: float,
-        *,
-        waited_s: float = 0.0,
-        turn: str = "",
-        batch: int = 0,
-        audio_s: float = 0.0,
-        tokens: int = 0,
-    ) -> None:
-        """A call of an engine has ended: `code` is "", "cancelled" or that of its error.
-
-        `batch`: calls worked on together; `audio_s`: audio that went in or came out; `tokens`: written. 0: not known.
-        """
+    def job(self, record: JobRecord) -> None:
+        """A call of an engine has ended."""
 
 
 NOBODY = Observer()

@@ -14,7 +14,6 @@ from wyoming_superwhisper import gpu
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.front.availability import WorkerState
-from wyoming_superwhisper.engines.front.job_record import JobRecord
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.http_listener import Answer, HttpListener
 from wyoming_superwhisper.life import Life
@@ -75,19 +74,6 @@ class Operations:
     def worker_changed(self, worker: WorkerProcess) -> None:
         """A worker is in a new state."""
         self.life.look()
-
-    def job_ended(self, record: JobRecord) -> None:
-        """A call of a worker has ended."""
-        self.observer.job(
-            record.worker,
-            record.code,
-            record.ran_s,
-            waited_s=record.waited_s,
-            turn=record.turn,
-            batch=record.batch,
-            audio_s=record.audio_s,
-            tokens=record.tokens,
-        )
 
     def before_load(self, worker: WorkerProcess) -> None:
         """Raises `EngineUnavailable` where its model has no place on the card.

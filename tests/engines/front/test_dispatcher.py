@@ -10,7 +10,6 @@ import pytest
 from tests.engines.front.fake_worker import running
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
-from wyoming_superwhisper.engines.front.job_record import JobRecord
 from wyoming_superwhisper.engines.front.jobs import Reply
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.errors import (
@@ -20,6 +19,7 @@ from wyoming_superwhisper.errors import (
     SuperwhisperError,
     UnknownVoice,
 )
+from wyoming_superwhisper.observer import JobRecord
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -23,9 +23,10 @@ from wyoming_superwhisper.engines import worker
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.engines.front.availability import Availability
 from wyoming_superwhisper.engines.front.instance import Instance
-from wyoming_superwhisper.engines.front.job_record import JobRecord
+from wyoming_superwhisper.engines.front.job_record import record_of
 from wyoming_superwhisper.engines.front.jobs import Job, JobQueue, JobState, Reply
 from wyoming_superwhisper.errors import SuperwhisperError, Timeout
+from wyoming_superwhisper.observer import JobRecord
 
 logger = logging.getLogger(__name__)
 
@@ -295,7 +296,7 @@ class Dispatcher:
         """End a job, once, and record it. One that is still in the process keeps its place there."""
         if job.ended:
             return
-        record = JobRecord.of(self._name, job, outcome, self._now())
+        record = record_of(self._name, job, outcome, self._now())
         job.end(outcome)
         if self._on_job is not None:
             self._on_job(record)

@@ -1,45 +1,22 @@
-"""What is known of a call once it has ended."""
+"""What is told of a call once it has ended."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
+from wyoming_superwhisper.engines.base import SAMPLE_RATE
 from wyoming_superwhisper.engines.front.jobs import Job, Reply
 from wyoming_superwhisper.errors import SuperwhisperError
+from wyoming_superwhisper.observer import JobRecord
 
 
-@dataclass(frozen=True, slots=True)
-class JobRecord:
-    """What became of a call; for metrics."""
-
-    worker: str
-    method: str
-    priority: Priority
-    code: str
-    """"" if it was answered, "cancelled", else the code of its error."""
-    waited_s: float
-    """In the queue."""
-    ran_s: float
-    """In the worker."""
-    turn: str = ""
-    """Id of the turn it belongs to."""
-    batch: int = 0
-    """Calls it was worked on with, itself included, where the engine says."""
-    audio_s: float = 0.0
-    """Audio that went in or came out."""
-    tokens: int = 0
-    """Tokens that a language model wrote."""
-
-    @classmethod
-    def of(cls, worker: str, job: Job, outcome: Reply | SuperwhisperError, now: float) -> Self:
-        """The record of a job that ends now, with this outcome; it may have ended before it was begun."""
-        started = job.started_at or now
-        code = outcome.code if isinstance(outcome, SuperwhisperError) else ""
-        figures = _figures(job, outcome) if isinstance(outcome, Reply) else {}
-        waited_s, ran_s = started - job.submitted_at, now - started
-        return cls(worker, job.method, job.priority, code, waited_s, ran_s, job.turn, **figures)
+def record_of(engine: str, job: Job, outcome: Reply | SuperwhisperError, now: float) -> JobRecord:
+    """The record of a job that ends now, with this outcome; it may have ended before it was begun."""
+    started = job.started_at or now
+    code = outcome.code if isinstance(outcome, SuperwhisperError) else ""
+    figures = _figures(job, outcome) if isinstance(outcome, Reply) else {}
+    waited_s, ran_s = started - job.submitted_at, now - started
+    return JobRecord(engine, code, ran_s, waited_s, job.turn, **figures)
 
 
 def _figures(job: Job, reply: Reply) -> dict[str, Any]:

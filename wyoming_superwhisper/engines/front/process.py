@@ -15,11 +15,11 @@ from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.engines.front.availability import Availability, WorkerState
 from wyoming_superwhisper.engines.front.dispatcher import NO_CREDIT_LIMIT, Dispatcher, WorkLimits
 from wyoming_superwhisper.engines.front.instance import Program
-from wyoming_superwhisper.engines.front.job_record import JobRecord
 from wyoming_superwhisper.engines.front.jobs import Job, Reply
 from wyoming_superwhisper.engines.front.part_stream import PartStream
 from wyoming_superwhisper.engines.front.supervisor import Order, Supervisor
 from wyoming_superwhisper.errors import SuperwhisperError
+from wyoming_superwhisper.observer import JobRecord
 
 
 class WorkerProcess:
