@@ -30,6 +30,7 @@ from typing import Any
 
 import psutil
 
+from tests.conftest import free_port
 from tests.server.abuse import PING, Input, inputs
 from wyoming_superwhisper.wire import EventParser, Limits
 
@@ -93,12 +94,6 @@ class Target:
     @property
     def memory_mb(self) -> float:
         return float(psutil.Process(self.process.pid).memory_info().rss / 2**20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def start(name: str, command: Iterable[str], port: int, folder: Path) -> Target:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import psutil
 
 from benchmarks.clients import describe, speak, transcribe
 from benchmarks.spoken import say
+from tests.conftest import free_port
 
 ROOT = Path(__file__).parent.parent
 PEERS = ROOT / "benchmarks" / ".peers" / "bin" / "python"
@@ -53,7 +53,7 @@ class Running:
 @contextmanager
 def ours(*options: str, settings: str = "demo") -> Iterator[Running]:
     """wyoming-superwhisper on the demo models."""
-    port = _free_port()
+    port = free_port()
     uri = f"tcp://127.0.0.1:{port}"
     command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", settings, "--no-zeroconf"]
     with _running("wyoming-superwhisper", port, [*command, "--uri", uri, *options]) as server:
@@ -63,7 +63,7 @@ def ours(*options: str, settings: str = "demo") -> Iterator[Running]:
 @contextmanager
 def faster_whisper() -> Iterator[Running]:
     """wyoming-faster-whisper by its transformers backend, greedy, on the same weights."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         options = {
             "--uri": f"tcp://127.0.0.1:{port}", "--stt-library": "transformers", "--language": "fr",
@@ -77,7 +77,7 @@ def faster_whisper() -> Iterator[Running]:
 @contextmanager
 def piper() -> Iterator[Running]:
     """wyoming-piper on the same voice."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         for file in (WEIGHTS / "piper").glob("fr_FR-*"):
             shutil.copy(file, folder)
@@ -144,10 +144,3 @@ def _wait(port: int, process: subprocess.Popen[bytes], began: float, speech: boo
         spoken = say("Bonjour.", "fr", 0.3)
         asyncio.run(transcribe(port, spoken, real_time=False))
     return listening_s, time.monotonic() - began
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

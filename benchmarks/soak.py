@@ -17,7 +17,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.conftest import free_port
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
 from wyoming_superwhisper.errors import SuperwhisperError
@@ -294,13 +294,6 @@ def table(report: dict[str, object]) -> str:
 
 
 # --- running ---------------------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def soak(options: argparse.Namespace, folder: Path) -> dict[str, object]:

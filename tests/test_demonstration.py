@@ -55,6 +55,15 @@ def read_until(process: subprocess.Popen[str], words: str) -> str:
     raise AssertionError(f"it has ended without saying {words!r}:\n{shown}")
 
 
+def wait_listening(process: subprocess.Popen[str], folder: Path) -> Path:
+    """Wait until the server that it has started listens; its log."""
+    read_until(process, "Starting the server")
+    log = folder / "wyoming-superwhisper" / "demonstration" / "server.log"
+    while "listening" not in (log.read_text() if log.exists() else ""):
+        assert process.poll() is None
+    return log
+
+
 def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -103,10 +112,7 @@ def test_it_stays_up_after_a_recording_until_it_is_told_to_stop(
 @pytest.mark.timeout(120)
 def test_ctrl_c_while_the_models_load_ends_all(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
     process = start(tmp_path, started, "--port", str(free_port()))
-    read_until(process, "Starting the server")
-    server_log = tmp_path / "wyoming-superwhisper" / "demonstration" / "server.log"
-    while "listening" not in (server_log.read_text() if server_log.exists() else ""):
-        assert process.poll() is None
+    server_log = wait_listening(process, tmp_path)
     processes = family(process)
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=20)
@@ -118,10 +124,7 @@ def test_ctrl_c_while_the_models_load_ends_all(tmp_path: Path, started: list[sub
 @pytest.mark.timeout(120)
 def test_killed_it_leaves_no_server(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
     process = start(tmp_path, started, "--port", str(free_port()))
-    read_until(process, "Starting the server")
-    server_log = tmp_path / "wyoming-superwhisper" / "demonstration" / "server.log"
-    while "listening" not in (server_log.read_text() if server_log.exists() else ""):
-        assert process.poll() is None
+    wait_listening(process, tmp_path)
     processes = family(process)
     process.kill()
     gone, alive = psutil.wait_procs(processes, timeout=20)

@@ -53,6 +53,15 @@ class Checkout:
             capture_output=True, text=True, env=self.environment, check=False, timeout=120,
         )  # fmt: skip
 
+    def tool(self, name: str, commands: str) -> None:
+        """Put a program of this name before all others."""
+        tools = self.folder / "tools"
+        if not tools.exists():
+            tools.mkdir()
+            self.environment["PATH"] = f"{tools}:{self.environment['PATH']}"
+        (tools / name).write_text(f"#!/bin/sh\n{commands}\n")
+        (tools / name).chmod(0o755)
+
     def package(self, name: str, files: dict[str, str]) -> None:
         """Install a stand-in of a package."""
         for file, content in files.items():
@@ -135,13 +144,8 @@ def test_a_cuda_set_up_without_a_toolkit_says_so_in_one_sentence(checkout: Check
 
 
 def test_a_cuda_set_up_builds_llama_for_the_card_from_source(checkout: Checkout) -> None:
-    tools = checkout.folder / "tools"
-    tools.mkdir()
-    (tools / "nvcc").write_text("#!/bin/sh\n")
-    (tools / "nvidia-smi").write_text('#!/bin/sh\ncase "$1" in -L) echo "GPU 0: RTX";; *) echo 8.6; echo 6.1;; esac\n')
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    checkout.environment["PATH"] = f"{tools}:{checkout.environment['PATH']}"
+    checkout.tool("nvcc", "")
+    checkout.tool("nvidia-smi", 'case "$1" in -L) echo "GPU 0: RTX";; *) echo 8.6; echo 6.1;; esac')
     checkout.package("torch", TORCH_CPU)
     checkout.package("llama_cpp", LLAMA_CPU)
     done = checkout.setup("--auto")
@@ -166,12 +170,8 @@ def test_a_finished_cuda_set_up_is_left_alone_and_named(checkout: Checkout) -> N
 
 def test_an_old_python_is_one_clear_sentence(checkout: Checkout) -> None:
     shutil.rmtree(checkout.folder / ".venv")
-    tools = checkout.folder / "tools"
-    tools.mkdir()
     for name in ("python", "python3", "python3.11", "python3.12", "python3.13"):
-        (tools / name).write_text("#!/bin/sh\nexit 1\n")
-        (tools / name).chmod(0o755)
-    checkout.environment["PATH"] = f"{tools}:{checkout.environment['PATH']}"
+        checkout.tool(name, "exit 1")
     done = checkout.setup("--cpu")
     assert done.returncode == 1
     assert "Python 3.11 or newer is needed and was not found" in done.stderr
@@ -184,14 +184,9 @@ def test_an_unknown_option_is_one_clear_sentence(checkout: Checkout) -> None:
 
 
 def test_system_packages_are_never_installed_unasked(checkout: Checkout) -> None:
-    tools = checkout.folder / "tools"
-    tools.mkdir()
-    (tools / "dpkg-query").write_text("#!/bin/sh\nexit 1\n")
+    checkout.tool("dpkg-query", "exit 1")
     for name in ("apt-get", "sudo"):
-        (tools / name).write_text(f"#!/bin/sh\necho {name} $* >>'{checkout.folder}/apt.log'\n")
-    for tool in tools.iterdir():
-        tool.chmod(0o755)
-    checkout.environment["PATH"] = f"{tools}:{checkout.environment['PATH']}"
+        checkout.tool(name, f"echo {name} $* >>'{checkout.folder}/apt.log'")
     checkout.package("torch", TORCH_CPU)
     checkout.package("llama_cpp", LLAMA_CPU)
     done = checkout.setup("--cpu")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import RunningServer, start_server
+from tests.conftest import RunningServer
 from tests.home_assistant.core import HomeAssistantCore
 from tests.home_assistant.voice import add_by_hand, remove
 from wyoming_superwhisper.config.settings import HomeAssistantSettings, ServerSettings, Settings
@@ -18,14 +17,6 @@ from wyoming_superwhisper.doctor import Finding, State
 from wyoming_superwhisper.home_assistant import examination
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
-
-
-@pytest.fixture
-def our_server(tmp_path: Path) -> Iterator[RunningServer]:
-    running = start_server(tmp_path / "log.txt")
-    yield running
-    if running.process.poll() is None:
-        running.stop()
 
 
 async def report(core: HomeAssistantCore, port: int, token: str = "") -> list[Finding]:
@@ -45,9 +36,9 @@ def problems(findings: list[Finding]) -> list[str]:
 
 
 async def test_a_server_that_home_assistant_uses_and_then_loses(
-    home_assistant: HomeAssistantCore, our_server: RunningServer
+    home_assistant: HomeAssistantCore, own_server: RunningServer
 ) -> None:
-    findings = await report(home_assistant, our_server.port)
+    findings = await report(home_assistant, own_server.port)
     assert problems(findings) == []
     assert home_assistant.version in lines(findings, "HA version", State.OK)[0]
     assert "43 entities" in lines(findings, "HA exposed", State.OK)[0]
@@ -56,17 +47,17 @@ async def test_a_server_that_home_assistant_uses_and_then_loses(
     if not before:
         assert "is not set up" in lines(findings, "HA to us", State.NOTE)[0]
     async with home_assistant.connect() as link:
-        entry = (await add_by_hand(link, our_server.host, our_server.port))["result"]["entry_id"]
+        entry = (await add_by_hand(link, own_server.host, own_server.port))["result"]["entry_id"]
         try:
-            findings = await report(home_assistant, our_server.port)
+            findings = await report(home_assistant, own_server.port)
             assert problems(findings) == []
             *entries, answers = lines(findings, "HA to us", State.OK)
             assert all("is set up and loaded" in entry for entry in entries)
             assert len(entries) == before + 1
             assert "the server answers" in answers
-            await asyncio.to_thread(our_server.stop)
+            await asyncio.to_thread(own_server.stop)
             await link.post(f"/api/config/config_entries/entry/{entry}/reload")
-            findings = await report(home_assistant, our_server.port)
+            findings = await report(home_assistant, own_server.port)
             assert "does not reach it: setup_retry" in problems(findings)[0]
             assert any("nobody answers" in line for line in lines(findings, "HA to us", State.NOTE))
         finally:

@@ -137,16 +137,23 @@ def done(*success: str, speech: str = "", **fields: Any) -> dict[str, Any]:
 async def scripted(port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[Peer]:
     """A peer that listens on loopback."""
     peer = Peer()
+    routes = (web.get("/api/websocket", peer.serve_socket), web.post("/api/intent/handle", peer.handle_intent))
+    async with listening(*routes, port=port, tls=tls) as peer.url:
+        try:
+            yield peer
+        finally:
+            await peer.hang_up()
+
+
+@asynccontextmanager
+async def listening(*routes: web.RouteDef, port: int = 0, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    """A web server on loopback; its address."""
     application = web.Application()
-    application.router.add_get("/api/websocket", peer.serve_socket)
-    application.router.add_post("/api/intent/handle", peer.handle_intent)
+    application.add_routes(routes)
     runner = web.AppRunner(application, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls)
-    await site.start()
-    peer.url = f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     try:
-        yield peer
+        await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        await peer.hang_up()
         await asyncio.wait_for(runner.cleanup(), 5)

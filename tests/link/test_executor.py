@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import free_port
-from tests.link.scripted_home_assistant import TOKEN, Peer, done, scripted
+from tests.link.scripted_home_assistant import TOKEN, Peer, done, listening, scripted
 from wyoming_superwhisper import phrases
 from wyoming_superwhisper.conversation.executor import Executed
 from wyoming_superwhisper.conversation.said import Said
@@ -154,17 +154,12 @@ async def test_nobody_there_is_said_and_no_answer_in_time_leaves_it_open(
         await stuck.wait()
         return web.Response()
 
-    application = web.Application()
-    application.router.add_post("/api/intent/handle", never)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    slow = Client(f"http://127.0.0.1:{runner.addresses[0][1]}", TOKEN)
-    said = await HomeAssistantExecutor(slow, linked.link).execute(IntentCall("HassTurnOn"), Said(""), "en", None)
-    assert said == Executed("Home Assistant did not answer: I don't know whether that was done.", False)
-    stuck.set()
-    await slow.close()
-    await runner.cleanup()
+    async with listening(web.post("/api/intent/handle", never)) as url:
+        slow = Client(url, TOKEN)
+        said = await HomeAssistantExecutor(slow, linked.link).execute(IntentCall("HassTurnOn"), Said(""), "en", None)
+        assert said == Executed("Home Assistant did not answer: I don't know whether that was done.", False)
+        stuck.set()
+        await slow.close()
 
 
 async def test_with_a_refused_token_nothing_is_asked_any_more(peer: Peer, linked: Linked) -> None:

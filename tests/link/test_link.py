@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 
 from tests.conftest import free_port
-from tests.link.scripted_home_assistant import TOKEN, Peer, scripted
+from tests.link.scripted_home_assistant import TOKEN, Peer, listening, scripted
 from wyoming_superwhisper.config.settings import HomeSettings
 from wyoming_superwhisper.home_assistant import client, link
 from wyoming_superwhisper.home_assistant.client import Client
@@ -232,15 +232,10 @@ async def test_a_home_assistant_that_hangs_does_not_hold_up_the_end() -> None:
         await hangs.wait()
         return socket
 
-    application = web.Application()
-    application.router.add_get("/api/websocket", hang)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    there = Client(f"http://127.0.0.1:{runner.addresses[0][1]}", TOKEN)
-    async with there.connect():
-        began_s = time.monotonic()
-    assert time.monotonic() - began_s < 2 * client.CLOSE_S
-    await there.close()
-    hangs.set()
-    await runner.cleanup()
+    async with listening(web.get("/api/websocket", hang)) as url:
+        there = Client(url, TOKEN)
+        async with there.connect():
+            began_s = time.monotonic()
+        assert time.monotonic() - began_s < 2 * client.CLOSE_S
+        await there.close()
+        hangs.set()
