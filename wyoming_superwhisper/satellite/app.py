@@ -24,6 +24,7 @@ from wyoming_superwhisper.satellite.runner import Runner
 from wyoming_superwhisper.satellite.seat import DEFAULT_PORT, Seat
 from wyoming_superwhisper.satellite.sounds import Sounds
 from wyoming_superwhisper.satellite.speaker import make_speaker
+from wyoming_superwhisper.satellite.stillness import DozingListener
 from wyoming_superwhisper.satellite.timers import Timers
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener
 from wyoming_superwhisper.service_manager import ServiceManager
@@ -80,7 +81,7 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         await stack.enter_async_context(speaker)
         button = stack.enter_context(Button())
         link = await _make_link(settings, stack, button.press)
-        ears = Ears(microphone, words)
+        ears = Ears(microphone, DozingListener(words) if words is not None else None)
         runner = Runner(settings, link, ears, speaker, button, sounds, news, words, own_words)
         timers = Timers(
             settings.timers, news, None if microphone.finite else kept_file(settings.name, "timers.json"), runner.ring

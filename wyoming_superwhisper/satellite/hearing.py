@@ -10,19 +10,33 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellite.microphone import Microphone
 from wyoming_superwhisper.satellite.voice_activity import Utterance
-from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
+from wyoming_superwhisper.satellite.wake_word import Detection
 
 KEPT_S = 4.0
 """What was heard last is kept for this long, in seconds."""
 RECORDING_S = 60.0
 """What a recording holds that nobody reads; beyond that its oldest is dropped, in seconds."""
+
+
+class WordListener(Protocol):
+    """Listens for wake words in what it is fed."""
+
+    @property
+    def heard_bytes(self) -> int:
+        """How much it was fed."""
+
+    def feed(self, chunk: bytes) -> Detection | None:
+        """Take the next audio; the wake word that it completes, placed in all that was fed."""
+
+    def reset(self) -> None:
+        """Forget what was heard."""
 
 
 class Recording:
@@ -65,7 +79,7 @@ class Recording:
 class Ears:
     """Passes on what the microphone hears."""
 
-    def __init__(self, microphone: Microphone, words: WakeWordListener | None) -> None:
+    def __init__(self, microphone: Microphone, words: WordListener | None) -> None:
         self.position = 0
         """How much was heard so far, in bytes."""
         self.on_word: Callable[[Detection], None] | None = None
@@ -145,7 +159,7 @@ class Ears:
         if self._voice is not None:
             self._feed_voice(self._voice, chunk)
 
-    def _feed_words(self, words: WakeWordListener, chunk: bytes, begin: int) -> None:
+    def _feed_words(self, words: WordListener, chunk: bytes, begin: int) -> None:
         skipped = begin - words.heard_bytes  # what was heard while words were not listened for
         found = words.feed(chunk)
         if found is not None and self.on_word is not None:
