@@ -11,59 +11,40 @@
 ARG CUDA_VERSION=12.8.1
 ARG UBUNTU_VERSION=24.04
 
-# --- what both are built from ----------------------------------------------------------------------------------------
+# --- what is built ---------------------------------------------------------------------------------------------------
+# The two that take long come first, each in a layer of its own: a change of ours doesn't build them again.
 
 FROM ubuntu:${UBUNTU_VERSION} AS build-cpu
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends \
-        build-essential=12.* cmake=3.* ninja-build=1.* python3-dev=3.12.* python3-venv=3.12.* \
-    && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/superwhisper
-ENV PATH=/opt/superwhisper/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
-
-# The two that take long come first, each in a layer of its own: a change of ours doesn't build them again.
-ARG TORCH_VERSION=2.13.0
+COPY deploy/home-assistant-addon/wyoming_superwhisper/image-step /image-step
+RUN bash /image-step compilers
+ARG TORCH_VERSION
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
-RUN pip install --no-cache-dir --extra-index-url "${TORCH_INDEX_URL}" "torch==${TORCH_VERSION}"
-ARG LLAMA_CPP_PYTHON_VERSION=0.3.36
-# GGML_NATIVE would compile for the processor of the machine that builds, and crash on an older one.
-RUN CMAKE_ARGS="-DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF" \
-    pip install --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==${LLAMA_CPP_PYTHON_VERSION}"
-WORKDIR /src
-COPY . .
-RUN pip install --no-cache-dir "wyoming-superwhisper[server] @ file:///src"
+RUN bash /image-step torch "${TORCH_INDEX_URL}"
+ARG LLAMA_CPP_PYTHON_VERSION
+RUN bash /image-step llama
+COPY . /src
+RUN bash /image-step package /src
 
 FROM nvidia/cuda:${CUDA_VERSION}-devel-ubuntu${UBUNTU_VERSION} AS build-cuda
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends \
-        build-essential=12.* cmake=3.* ninja-build=1.* python3-dev=3.12.* python3-venv=3.12.* \
-    && rm -rf /var/lib/apt/lists/*
-RUN python3 -m venv /opt/superwhisper
-ENV PATH=/opt/superwhisper/bin:$PATH PIP_DISABLE_PIP_VERSION_CHECK=1
-
-ARG TORCH_VERSION=2.13.0
+COPY deploy/home-assistant-addon/wyoming_superwhisper/image-step /image-step
+RUN bash /image-step compilers
+ARG TORCH_VERSION
 ARG TORCH_CUDA_INDEX_URL=https://download.pytorch.org/whl/cu128
-RUN pip install --no-cache-dir --extra-index-url "${TORCH_CUDA_INDEX_URL}" "torch==${TORCH_VERSION}"
-ARG LLAMA_CPP_PYTHON_VERSION=0.3.36
+RUN bash /image-step torch "${TORCH_CUDA_INDEX_URL}"
+ARG LLAMA_CPP_PYTHON_VERSION
 ARG CUDA_ARCHITECTURES=86
 # No driver is there while an image is built: its stub stands in for it when llama.cpp is linked.
 RUN ln -s libcuda.so /usr/local/cuda/lib64/stubs/libcuda.so.1 \
-    && CMAKE_ARGS="-DGGML_CUDA=on -DGGML_NATIVE=OFF -DLLAVA_BUILD=OFF -DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCHITECTURES}" \
-    LIBRARY_PATH=/usr/local/cuda/lib64/stubs \
-    pip install --no-cache-dir --no-binary llama-cpp-python "llama-cpp-python==${LLAMA_CPP_PYTHON_VERSION}"
-WORKDIR /src
-COPY . .
-RUN pip install --no-cache-dir "wyoming-superwhisper[server] @ file:///src"
+    && LIBRARY_PATH=/usr/local/cuda/lib64/stubs \
+    bash /image-step llama -DGGML_CUDA=on "-DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCHITECTURES}"
+COPY . /src
+RUN bash /image-step package /src
 
 # --- what runs -------------------------------------------------------------------------------------------------------
 
 FROM ubuntu:${UBUNTU_VERSION} AS cpu
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1=14.* python3=3.12.* \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10300 --user-group --home-dir /data --create-home superwhisper
+COPY deploy/home-assistant-addon/wyoming_superwhisper/image-step /image-step
+RUN bash /image-step runtime --home-dir /data --create-home
 COPY --from=build-cpu /opt/superwhisper /opt/superwhisper
 ENV PATH=/opt/superwhisper/bin:$PATH \
     PYTHONUNBUFFERED=1 \
@@ -81,10 +62,8 @@ ENTRYPOINT ["wyoming-superwhisper"]
 CMD ["serve"]
 
 FROM nvidia/cuda:${CUDA_VERSION}-runtime-ubuntu${UBUNTU_VERSION} AS cuda
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1=14.* python3=3.12.* \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10300 --user-group --home-dir /data --create-home superwhisper
+COPY deploy/home-assistant-addon/wyoming_superwhisper/image-step /image-step
+RUN bash /image-step runtime --home-dir /data --create-home
 COPY --from=build-cuda /opt/superwhisper /opt/superwhisper
 ENV PATH=/opt/superwhisper/bin:$PATH \
     PYTHONUNBUFFERED=1 \

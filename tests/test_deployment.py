@@ -22,6 +22,7 @@ from wyoming_superwhisper.config.settings import Settings
 ROOT = Path(__file__).parent.parent
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 ADDON = ROOT / "deploy" / "home-assistant-addon" / "wyoming_superwhisper"
+STEPS = ADDON / "image-step"
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 DOCKERFILES = [ROOT / "Dockerfile", ADDON / "Dockerfile"]
 MOST_EXPOSED = 2.5
@@ -68,7 +69,8 @@ def test_both_images_run_as_nobody_in_particular_and_know_whether_they_are_well(
         assert 'CMD ["wyoming-superwhisper", "health"]' in stages[target]
         assert "EXPOSE 10300 10301" in stages[target]
         assert re.findall(r"^COPY (.*)", stages[target], re.M) == [
-            f"--from=build-{target} /opt/superwhisper /opt/superwhisper"
+            f"{STEPS.relative_to(ROOT)} /image-step",
+            f"--from=build-{target} /opt/superwhisper /opt/superwhisper",
         ]
     assert "-DCMAKE_CUDA_ARCHITECTURES=${CUDA_ARCHITECTURES}" in stages["build-cuda"]
     assert "CUDA" not in stages["build-cpu"]
@@ -76,15 +78,46 @@ def test_both_images_run_as_nobody_in_particular_and_know_whether_they_are_well(
 
 def test_images_are_built_with_the_torch_that_the_set_up_installs() -> None:
     [wanted] = re.findall(r"TORCH_CPU_VERSION:-([\d.]+)", (ROOT / "script" / "setup").read_text(encoding="utf-8"))
-    for dockerfile in DOCKERFILES:
-        assert set(re.findall(r"ARG TORCH_VERSION=(.+)", dockerfile.read_text(encoding="utf-8"))) == {wanted}
+    assert re.findall(r"TORCH_VERSION:-([\d.]+)", STEPS.read_text(encoding="utf-8")) == [wanted]
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_step_of_an_image_asks_for_what_it_should(dockerfile: Path, tmp_path: Path) -> None:
+    """The steps themselves, with stand-ins for the programs that would install something."""
+    log, tools = tmp_path / "log", tmp_path / "bin"
+    tools.mkdir()
+    for name in ("apt-get", "python3", "pip", "useradd", "rm"):
+        (tools / name).write_text(f'#!/bin/sh\necho {name} "$@" "$CMAKE_ARGS" >>{log}\n')
+        (tools / name).chmod(0o755)
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "PREFIX": str(tmp_path), "TORCH_VERSION": "1.2.3"}
+    environment |= dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile.read_text(encoding="utf-8"), re.M))
+    steps = re.findall(r"bash /image-step (.*?)(?:; done)?$", dockerfile.read_text(encoding="utf-8"), re.M)
+    for step in steps:
+        command = f'wheel=/wheel/ours.whl; bash "{STEPS}" {step}'
+        subprocess.run(["bash", "-c", command], env=environment, check=True, timeout=30)
+    asked = log.read_text().splitlines()
+    torch = [line for line in asked if "torch==1.2.3" in line]
+    llama = [line for line in asked if "llama-cpp-python==" in line]
+    package = [line for line in asked if "wyoming-superwhisper[server] @ file:///" in line]
+    assert len(torch) == len(llama) == len(package) == steps.count("compilers") > 0
+    assert all("--extra-index-url https://download.pytorch.org/whl/c" in line for line in torch)
+    assert all("--no-binary" in line and "-DGGML_NATIVE=OFF" in line for line in llama)
+    for line in llama:
+        assert ("-DGGML_CUDA=on" in line) == ("-DCMAKE_CUDA_ARCHITECTURES=86" in line)
+    system = [line.split()[4:] for line in asked if line.startswith("apt-get install")]
+    assert all("=" in package for packages in system for package in packages), "each is held to a version"
+
+
+def test_an_unknown_step_is_an_error() -> None:
+    done = run("bash", STEPS, "nonsense")
+    assert (done.returncode, done.stderr) == (1, "image-step: unknown step 'nonsense'\n")
 
 
 def test_nothing_but_the_package_goes_into_an_image() -> None:
     lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
     assert "*" in lines
     assert {line[1:] for line in lines if line.startswith("!")} == {
-        "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "wyoming_superwhisper",
+        "setup.cfg", "pyproject.toml", "README.md", "LICENSE", "wyoming_superwhisper", str(STEPS.relative_to(ROOT)),
     }  # fmt: skip
 
 
