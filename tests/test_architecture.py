@@ -50,6 +50,8 @@ MAY_IMPORT = {
     },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "conversation", "phrases", "timers"},
     "server": {"server", "handlers", "pipeline.services", "config.settings", "access", "wire"},
+    "operations": {"operations", "engines.front", "config", "access", "gpu"},
+    "client": {"client", "access", "audio", "wire"},
     "satellites": {
         "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
         "wire",
@@ -114,3 +116,11 @@ def test_the_server_can_be_imported_where_files_have_no_limits() -> None:
     code += "print(files.most_connections(10**6))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "1000000"
+
+
+def test_every_folder_and_every_module_at_the_top_is_named_on_the_page() -> None:
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    folders = {f"`{path.parent.relative_to(PACKAGE)}/`" for path in PACKAGE.rglob("*/__init__.py")} - {"`./`"}
+    assert not {folder for folder in folders if folder not in page}
+    modules = {path.stem for path in PACKAGE.glob("*.py") if not path.stem.startswith("__")}
+    assert not {name for name in modules if f"`{name}`" not in page and f"`{name}.py`" not in page}

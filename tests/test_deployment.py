@@ -223,7 +223,7 @@ def test_the_autoscaler_goes_by_a_figure_that_there_is() -> None:
     [adapter] = documents(KUBERNETES / "prometheus-adapter.yaml")
     [rule] = adapter["rules"]["custom"]
     assert metric["pods"]["metric"]["name"] == rule["name"]["as"] == "wyoming_superwhisper_queue_length"
-    metrics = (ROOT / "wyoming_superwhisper" / "metrics.py").read_text(encoding="utf-8")
+    metrics = (ROOT / "wyoming_superwhisper" / "operations" / "metrics.py").read_text(encoding="utf-8")
     assert '"queue_length"' in metrics
 
 

@@ -40,10 +40,11 @@ from wyoming_superwhisper.home_assistant.executor import HomeAssistantExecutor
 from wyoming_superwhisper.home_assistant.link import Link
 from wyoming_superwhisper.home_assistant.names import merged
 from wyoming_superwhisper.language import guess_language
-from wyoming_superwhisper.life import State
 from wyoming_superwhisper.logs import Throttled
 from wyoming_superwhisper.observer import Observer
-from wyoming_superwhisper.operations import Operations
+from wyoming_superwhisper.operations.life import State
+from wyoming_superwhisper.operations.operations import Operations
+from wyoming_superwhisper.operations.reload import Reloader
 from wyoming_superwhisper.pipeline.ahead import Shelf
 from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.home_news import HomeNews
@@ -52,7 +53,6 @@ from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.plan import ENGINES, Plan, needed_engines
 from wyoming_superwhisper.recording import Recorder
-from wyoming_superwhisper.reload import Reloader
 from wyoming_superwhisper.server.address import DEFAULT_PORT
 from wyoming_superwhisper.server.server import Server
 from wyoming_superwhisper.service_manager import ServiceManager

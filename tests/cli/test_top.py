@@ -11,11 +11,11 @@ from http import HTTPStatus
 import pytest
 
 from tests.cli.conftest import Command
-from tests.test_metrics import filled
+from tests.operations.test_metrics import filled
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.cli.top import screen
 from wyoming_superwhisper.figures import parse
-from wyoming_superwhisper.http_listener import Answer, HttpListener
+from wyoming_superwhisper.operations.http_listener import Answer, HttpListener
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from wyoming.tts import Synthesize
 
 from tests.conftest import RunningServer, free_port, start_server
 from tests.server.speech import Client, audio_events, client, said
-from wyoming_superwhisper.metrics import SECONDS
+from wyoming_superwhisper.operations.metrics import SECONDS
 
 pytestmark = pytest.mark.timeout(120)
 

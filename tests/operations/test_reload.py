@@ -9,7 +9,7 @@ import pytest
 
 from wyoming_superwhisper.config.settings import Area, HomeSettings, Settings
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.reload import CHANGEABLE, Reloader, differences, is_changeable
+from wyoming_superwhisper.operations.reload import CHANGEABLE, Reloader, differences, is_changeable
 
 OLD = Settings()
 

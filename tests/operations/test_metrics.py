@@ -9,8 +9,8 @@ from pathlib import Path
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from wyoming_superwhisper.metrics import Metrics
 from wyoming_superwhisper.observer import CardFigures, JobRecord, Usage
+from wyoming_superwhisper.operations.metrics import Metrics
 
 CONTRACT = (
     "connections", "connections_total", "events_total", "errors_total", "requests_total", "request_seconds",
@@ -20,7 +20,7 @@ CONTRACT = (
 )  # fmt: skip
 """Names that dashboards outside the project rely on."""
 
-DASHBOARD = Path(__file__).parent.parent / "deploy" / "grafana" / "dashboard.json"
+DASHBOARD = Path(__file__).parent.parent.parent / "deploy" / "grafana" / "dashboard.json"
 
 
 @dataclass

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from wyoming_superwhisper import memory
 from wyoming_superwhisper.config.settings import GpuSettings, Settings
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
 from wyoming_superwhisper.gpu import Card, CardWatch, GpuChoice, Survey
-from wyoming_superwhisper.memory import Budget, MemoryWatch, ProcessMemory
 from wyoming_superwhisper.observer import CardFigures, Usage
+from wyoming_superwhisper.operations import memory
+from wyoming_superwhisper.operations.memory import Budget, MemoryWatch, ProcessMemory
 
 MB = 1 << 20
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
-from wyoming_superwhisper.life import Life, State
+from wyoming_superwhisper.operations.life import Life, State
 
 
 @dataclass

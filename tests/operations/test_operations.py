@@ -11,15 +11,15 @@ import pytest
 
 from tests.engines.front.fake_worker import ROOT, until
 from tests.fakes import FAKE_ENGINE
-from wyoming_superwhisper import memory
 from wyoming_superwhisper.config.settings import GpuSettings, LimitSettings, Settings
 from wyoming_superwhisper.engines.front import supervisor
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.errors import EngineLost, EngineUnavailable
 from wyoming_superwhisper.gpu import Card, GpuChoice, Survey
-from wyoming_superwhisper.life import State
-from wyoming_superwhisper.operations import Operations
+from wyoming_superwhisper.operations import memory
+from wyoming_superwhisper.operations.life import State
+from wyoming_superwhisper.operations.operations import Operations
 
 CARD = Card(0, "GPU-1", "RTX 3090", 24576, 24000)
 

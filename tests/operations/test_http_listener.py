@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from wyoming_superwhisper import http_listener
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.http_listener import Answer, HttpListener
+from wyoming_superwhisper.operations import http_listener
+from wyoming_superwhisper.operations.http_listener import Answer, HttpListener
 
 
 def page(headers: Mapping[str, str]) -> Answer:

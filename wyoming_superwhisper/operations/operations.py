@@ -15,13 +15,13 @@ from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.engines.front.process import WorkerProcess
-from wyoming_superwhisper.http_listener import Answer, HttpListener
-from wyoming_superwhisper.life import Life
-from wyoming_superwhisper.memory import Budget, CardGone, MemoryWatch
 from wyoming_superwhisper.observer import NOBODY, Observer, Usage
+from wyoming_superwhisper.operations.http_listener import Answer, HttpListener
+from wyoming_superwhisper.operations.life import Life
+from wyoming_superwhisper.operations.memory import Budget, CardGone, MemoryWatch
 
 if TYPE_CHECKING:
-    from wyoming_superwhisper.metrics import Metrics
+    from wyoming_superwhisper.operations.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Operations:
         )
         if settings.metrics.listen != "off":
             # Nothing of it is needed, nor imported, where nobody reads the figures.
-            from wyoming_superwhisper.metrics import Metrics
+            from wyoming_superwhisper.operations.metrics import Metrics
 
             self.metrics = Metrics()
 
