@@ -40,8 +40,8 @@ MAY_IMPORT = {
         "conversation", "engines.base", "config.settings", "home", "intents_text", "phrases", "replies", "timers",
     },
     "pipeline": {
-        "pipeline", "engines.base", "audio", "utterance", "endpointing", "conversation", "home", "language",
-        "speech_text", "intents_text", "models.voices", "config.settings", "timers", "recording",
+        "pipeline", "engines.base", "audio", "byte_budget", "utterance", "endpointing", "conversation", "home",
+        "language", "speech_text", "intents_text", "models.voices", "config.settings", "timers", "recording",
     },
     "home_assistant": {
         "access", "client", "discovery", "doctor",  # for the doctor's look at it

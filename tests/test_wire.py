@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from wyoming.event import Event, async_read_event, read_event, write_event
 
 from wyoming_superwhisper import wire
+from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.errors import BadData, BadEvent, BadJson, Busy, SuperwhisperError, Timeout, TooLarge
 
 some = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -84,11 +85,13 @@ def cut(stream: bytes, seed: int) -> Iterator[bytes]:
         at += size
 
 
-def reader_of(*chunks: bytes, limits: wire.Limits = LIMITS, event_s: float | None = None) -> wire.EventReader:
+def reader_of(
+    *chunks: bytes, limits: wire.Limits = LIMITS, event_s: float | None = None, budget: ByteBudget | None = None
+) -> wire.EventReader:
     stream = asyncio.StreamReader()
     for chunk in chunks:
         stream.feed_data(chunk)
-    return wire.EventReader(stream, limits, event_s=event_s)
+    return wire.EventReader(stream, limits, event_s=event_s, budget=budget)
 
 
 @contextlib.asynccontextmanager
@@ -445,7 +448,66 @@ async def test_time_in_which_this_process_stood_still_is_not_the_peers() -> None
 async def test_a_reader_knows_how_much_an_event_was() -> None:
     reader = reader_of(FOLLOWING)
     await reader.read()
-    assert reader.event_bytes in (len(FOLLOWING), len(FOLLOWING) - 1)
+    assert len(FOLLOWING) - 1 + wire.VALUE_BYTES <= reader.event_bytes <= len(FOLLOWING) + 2 * wire.VALUE_BYTES
+
+
+def test_values_are_counted_and_commas_in_words_are_none() -> None:
+    limits = wire.Limits(values=100)
+    for data, taken in (
+        ({"text": "one, two, [three], {four} \\" * 50}, True),
+        ({"names": ["a, b"] * 98}, True),
+        ({"names": ["a"] * 101}, False),
+        ({"names": [{}] * 60}, False),
+        ({"names": [[[]] * 20] * 3}, False),
+    ):
+        stream = wire.encode(Event("t", data)) + FOLLOWING
+        first, *rest = parse(stream, limits=limits)
+        assert isinstance(first, Event) is taken, data
+        assert taken or first == (BadJson, "The data of an event is not JSON: it has more than 100 values.", False)
+        assert len(rest) == 1, "the next one is read"
+    (lost,) = parse(b'{"type": "t", "data": {"a": [' + b"1," * 120 + b"1]}}\n", limits=limits)
+    assert (lost[0], lost[2]) == (BadJson, True)
+
+
+async def test_what_is_large_waits_for_room_and_small_events_never_do() -> None:
+    budget = ByteBudget(300_000)
+    large = b'{"type": "large", "payload_length": 200000}\n'
+    first, second, small = (reader_of(limits=wire.Limits(), budget=budget) for _ in range(3))
+    first.stream.feed_data(large)
+    holding = asyncio.create_task(first.read())
+    await asyncio.sleep(0.01)
+    assert budget.free == 100_000
+    assert first.mid_event
+    assert not second.mid_event
+    second.stream.feed_data(large + bytes(200_000))
+    waiting = asyncio.create_task(second.read())
+    small.stream.feed_data(FOLLOWING)
+    assert await small.read() is not None
+    assert not small.holds_large
+    assert not waiting.done()
+    first.stream.feed_data(bytes(200_000))
+    event = await holding
+    assert event is not None
+    assert (event.type, first.holds_large, waiting.done()) == ("large", True, False)
+    first.end()
+    assert (await waiting) is not None
+    assert budget.free == 100_000
+    second.stream.feed_eof()
+    assert await second.read() is None
+    assert budget.free == 300_000
+
+
+async def test_a_large_event_that_finds_no_room_in_its_time_is_told_that_it_is_busy() -> None:
+    budget = ByteBudget(100_000)
+    line = b'{"type": "large", "payload_length": 200000}\n'
+    reader = reader_of(line, limits=wire.Limits(), event_s=0.05, budget=budget)
+    with pytest.raises(Busy) as told:
+        await reader.read()
+    assert told.value.framing_lost
+    assert reader.mid_event
+    reader.end()
+    assert not reader.mid_event, "the half of it is forgotten"
+    assert budget.free == 100_000
 
 
 async def test_a_writer_knows_its_socket() -> None:

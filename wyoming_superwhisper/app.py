@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import gc
 import logging
 import signal
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _faults = Throttled(logger)
+_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES = -3, 65_536  # of mallopt(3)
 
 
 def run(settings: Settings, read_again: Callable[[], Settings] | None = None) -> int:
@@ -70,6 +72,7 @@ def run(settings: Settings, read_again: Callable[[], Settings] | None = None) ->
 
     `read_again`: gives the settings as they are by then, for SIGHUP.
     """
+    _return_large_blocks()
     return asyncio.run(_serve(settings, read_again))
 
 
@@ -359,6 +362,14 @@ def _settle_memory(state: State) -> None:
         atexit.register(_free_all)
         gc.collect()  # Python's rule of when to look at old objects counts those of the last look
         gc.set_threshold(700, 5, 2)
+
+
+def _return_large_blocks() -> None:
+    """Have glibc give large blocks back as they are freed: by itself it keeps the more, the larger they have been."""
+    try:
+        ctypes.CDLL(None).mallopt(_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+    except (AttributeError, OSError, TypeError):
+        pass  # another C library
 
 
 def _free_all() -> None:

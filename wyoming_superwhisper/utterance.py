@@ -7,6 +7,7 @@ import logging
 
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.audio import LONGEST_PIECE_S, SPEECH, AudioConverter, AudioFormat
+from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.endpointing import FinalAudio, final_audio_samples, has_voice
 from wyoming_superwhisper.engines.base import FRAME_SAMPLES, VoiceState, VoiceStream
 
@@ -15,6 +16,9 @@ logger = logging.getLogger(__name__)
 _FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
 _LARGEST_FEED_BYTES = 32 * _FRAME_BYTES
 """A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
+
+FREE_S = 5.0
+"""So much of every utterance is kept in any case; nearly all are shorter."""
 
 _NO_VOICE_YET = VoiceState(samples=0, voiced_start=None, voiced_end=0, speaking=False)
 
@@ -26,9 +30,17 @@ class Utterance:
     """
 
     def __init__(
-        self, format: AudioFormat, voice_stream: VoiceStream | None, longest_s: float, gate: bool = True
+        self,
+        format: AudioFormat,
+        voice_stream: VoiceStream | None,
+        longest_s: float,
+        gate: bool = True,
+        budget: ByteBudget | None = None,
     ) -> None:
-        """`longest_s` is `limits.utterance_s`, `gate` is `asr.gate`: whether no voice makes the utterance empty."""
+        """`longest_s` is `limits.utterance_s`, `gate` is `asr.gate`: whether no voice makes the utterance empty.
+
+        `budget`: what is over `FREE_S` comes out of it, until the utterance is closed.
+        """
         self._converter = AudioConverter(format)
         self._format = format
         self._voice_stream = voice_stream
@@ -36,6 +48,8 @@ class Utterance:
         self._gate = gate
         self._audio = bytearray()
         self._listened = 0
+        self._budget = budget
+        self._reserved = 0
         self.voice = _NO_VOICE_YET
         """Voice activity so far."""
 
@@ -58,7 +72,8 @@ class Utterance:
         """Take the next chunk, in the utterance's format.
 
         `more`: the next one is here already; then up to a second of them is listened to in one go. Raises `BadFormat`
-        for parts of frames, `TooLong` over the limit; what was over it is not kept.
+        for parts of frames, `TooLong` over the limit, and `Busy` where all that is said at once is too long; what was
+        over it is not kept.
         """
         step = self._format.bytes_of(LONGEST_PIECE_S)
         for at in range(0, len(payload), step):
@@ -70,11 +85,11 @@ class Utterance:
         return self.voice
 
     async def finish(self) -> FinalAudio:
-        """End the utterance: its final audio. The voice stream is closed."""
+        """End the utterance: its final audio. The voice stream is closed; close the utterance once it is answered."""
         self._keep(self._converter.finish())
         await self._listen()
         final = self.final_audio()
-        await self.close()
+        await self._close_stream()
         return final
 
     def final_audio(self) -> FinalAudio:
@@ -88,7 +103,13 @@ class Utterance:
         return FinalAudio(self.audio, empty=False)
 
     async def close(self) -> None:
-        """Forget the voice stream. Idempotent."""
+        """Forget the voice stream, and give back what was taken of the budget. Idempotent."""
+        if self._budget is not None:
+            self._budget.give_back(self._reserved)
+            self._budget = None
+        await self._close_stream()
+
+    async def _close_stream(self) -> None:
         stream = self._voice_stream
         if stream is not None:
             await stream.close()
@@ -99,7 +120,16 @@ class Utterance:
     def _keep(self, audio: bytes) -> None:
         if SPEECH.seconds(len(self._audio) + len(audio)) > self._longest_s:
             raise errors.TooLong(f"the utterance is longer than {self._longest_s:g} seconds (limits.utterance_s)")
+        self._reserve(len(self._audio) + len(audio) - SPEECH.bytes_of(FREE_S))
         self._audio += audio
+
+    def _reserve(self, wanted: int) -> None:
+        if self._budget is None or wanted <= self._reserved:
+            return
+        more = wanted - self._reserved
+        if not self._budget.take(more):
+            raise errors.Busy("Too much is being said to the server at once; try again later.")
+        self._reserved += more
 
     async def _listen(self) -> None:
         """Give the voice stream what it hasn't heard, as soon as that completes a frame."""

@@ -25,7 +25,8 @@ from wyoming.error import Error as ErrorEvent
 from wyoming.event import Event
 from wyoming.version import __version__ as WYOMING_VERSION
 
-from wyoming_superwhisper.errors import BadData, BadEvent, BadJson, SuperwhisperError, Timeout, TooLarge
+from wyoming_superwhisper.byte_budget import ByteBudget
+from wyoming_superwhisper.errors import BadData, BadEvent, BadJson, Busy, SuperwhisperError, Timeout, TooLarge
 
 CHUNK_BYTES = 65_536
 """Bytes taken from a stream in one step; with it a parser never holds more than one event and this."""
@@ -37,6 +38,10 @@ LATE_S = 1.0
 """A time limit noticed this late says that this process stood still, and nothing of the peer."""
 CLOSE_S = 2.0
 """How long a closing connection may take to send its last bytes."""
+LARGE_BYTES = 65_536
+"""An event that announces more than this after its line is large: all connections share what they may hold of such."""
+VALUE_BYTES = 200
+"""What a value of JSON takes in Python, about: up to a hundred times what it takes on the wire."""
 JOIN_BYTES = 16_384
 """Payloads up to this size travel in the same write as their header."""
 
@@ -50,6 +55,8 @@ class Limits:
     payload_bytes: int = 1_048_576
     depth: int = 32
     """Lists and objects inside each other, in the header and in the data."""
+    values: int = 200_000
+    """Values in the header, and in the data."""
     surrogates: bool = False
     """Whether halves of surrogate pairs are let through; only between ends that are both ours."""
 
@@ -72,7 +79,7 @@ class EventParser:
         self._header: _Header | None = None
         self._lost: SuperwhisperError | None = None
         self.event_bytes = 0
-        """Bytes in which the event that was given last came."""
+        """Memory that the event that was given last takes, about: the bytes in which it came, and its values."""
 
     @property
     def mid_event(self) -> bool:
@@ -84,10 +91,20 @@ class EventParser:
         """Bytes held at the moment."""
         return len(self._buffer)
 
+    @property
+    def announced_bytes(self) -> int:
+        """Bytes that follow the line of the event whose end has not come yet."""
+        return 0 if self._header is None else self._header.data_length + self._header.payload_length
+
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer. After lost framing they are dropped."""
         if self._lost is None:
             self._buffer += data
+
+    def forget(self) -> None:
+        """Hold nothing any more: what comes next is not read."""
+        self._header = None
+        self._buffer.clear()
 
     def next_event(self) -> Event | None:
         """The next whole event; None: more bytes are needed.
@@ -116,7 +133,8 @@ class EventParser:
         data = self._take(header.data_length)
         payload = self._take(header.payload_length)
         self._header = None
-        self.event_bytes = header.line_length + header.data_length + header.payload_length
+        values = header.values + _separators(data)
+        self.event_bytes = header.line_length + len(data) + len(payload) + values * VALUE_BYTES
         return _build_event(header, data, payload, self._limits)
 
     def _take_line(self) -> bytes | None:
@@ -140,17 +158,36 @@ class EventParser:
 class EventReader:
     """Reads events from an asyncio stream. Whoever uses it reads nothing else from that stream."""
 
-    def __init__(self, stream: asyncio.StreamReader, limits: Limits, *, event_s: float | None = None) -> None:
-        """`event_s`: time for a whole event from its first byte; None: no limit."""
+    def __init__(
+        self,
+        stream: asyncio.StreamReader,
+        limits: Limits,
+        *,
+        event_s: float | None = None,
+        budget: ByteBudget | None = None,
+    ) -> None:
+        """`event_s`: time for a whole event from its first byte; None: no limit. `budget`: for large events."""
         self.stream = stream
         self._parser = EventParser(limits)
         self._event_s = event_s
         self._deadline: float | None = None
+        self._budget = budget
+        self._reserved = 0
 
     @property
     def event_bytes(self) -> int:
-        """Bytes in which the event that was read last came."""
+        """Memory that the event that was read last takes, about."""
         return self._parser.event_bytes
+
+    @property
+    def holds_large(self) -> bool:
+        """Whether the event that was read last is a large one, whose room in the budget is held until the next read."""
+        return self._reserved > 0
+
+    def end(self) -> None:
+        """Read no more: forget what is half there, and give back what is held of the budget."""
+        self._parser.forget()
+        self._release()
 
     @property
     def mid_event(self) -> bool:
@@ -160,15 +197,18 @@ class EventReader:
     async def read(self) -> Event | None:
         """The next event; None: the peer ended its stream between two events.
 
-        Raises what `EventParser` raises, `Timeout` (framing lost) for an event that is not whole in time, and
-        `Disconnected` (`TruncatedEvent` in the middle of an event) for a peer that is gone. Lets other tasks run
-        before each event, whatever is in the buffer, so that a peer that sends many at once starves nobody.
+        Raises what `EventParser` raises, `Timeout` (framing lost) for an event that is not whole in time, `Busy`
+        (framing lost) for a large one for which there was no room in that time, and `Disconnected` (`TruncatedEvent` in
+        the middle of an event) for a peer that is gone. Lets other tasks run before each event, whatever is in the
+        buffer, so that a peer that sends many at once starves nobody.
         """
         await asyncio.sleep(0)
+        self._release()
         self._deadline = None
         while (event := self._parser.next_event()) is None:
             if self._deadline is None and self._event_s is not None and self._parser.mid_event:
                 self._deadline = asyncio.get_running_loop().time() + self._event_s
+            await self._reserve()
             chunk = await self._read_chunk()
             if chunk:
                 self._parser.feed(chunk)
@@ -177,6 +217,23 @@ class EventReader:
             else:
                 return None
         return event
+
+    def _release(self) -> None:
+        if self._budget is not None:
+            self._budget.give_back(self._reserved)
+        self._reserved = 0
+
+    async def _reserve(self) -> None:
+        """Wait for room for a large event before more of it is read."""
+        wanted = self._parser.announced_bytes
+        if self._budget is None or self._reserved or wanted <= LARGE_BYTES:
+            return
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._budget.wait_for(wanted)
+        except TimeoutError as error:
+            _lose(Busy("Too much is being sent to the server at once; try again later, or in smaller pieces."), error)
+        self._reserved = wanted
 
     async def _read_chunk(self) -> bytes:
         while True:
@@ -348,6 +405,8 @@ class _Header:
     data_length: int
     payload_length: int
     fault: SuperwhisperError | None
+    values: int
+    """Values in the line, about."""
 
 
 def _parse_header(line: bytes, limits: Limits) -> _Header:
@@ -362,7 +421,7 @@ def _parse_header(line: bytes, limits: Limits) -> _Header:
     payload_length = _length(fields, "payload_length", limits.payload_bytes)
     data = fields.get("data")
     inline = data if isinstance(data, dict) else {}
-    header = _Header("", inline, len(line), data_length, payload_length, None)
+    header = _Header("", inline, len(line), data_length, payload_length, None, _separators(line))
     if not isinstance(data, dict | None):
         header.fault = BadData("The data of an event must be a JSON object.")
     kind = fields.get("type")
@@ -406,6 +465,8 @@ class _NotJson(ValueError):
 def _parse_json(text: bytes, limits: Limits, pairs_hook: Any = None) -> Any:
     """The value that the bytes say. Raises `_NotJson` with a few words on what is wrong."""
     _check_depth(text, limits.depth)
+    if _separators(text) > limits.values and _separators(_outside_strings(text)) > limits.values:
+        raise _NotJson(f"it has more than {limits.values} values")
     try:
         value = json.loads(
             text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=pairs_hook
@@ -430,9 +491,7 @@ def _check_depth(text: bytes, depth: int) -> None:
     """Refuse deep nesting before the JSON module recurses into it. Linear in the text, none of it in Python."""
     if text.count(b"[") + text.count(b"{") <= depth:
         return
-    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    outside_strings = b"".join(unescaped.split(b'"')[::2])
-    brackets = outside_strings.translate(_BRACES_AS_BRACKETS, _NOT_BRACKETS)
+    brackets = _outside_strings(text).translate(_BRACES_AS_BRACKETS, _NOT_BRACKETS)
     for _ in range(depth):
         outer = brackets.replace(b"[]", b"")
         if not outer:
@@ -441,6 +500,16 @@ def _check_depth(text: bytes, depth: int) -> None:
             raise _NotJson("brackets don't match")
         brackets = outer
     raise _NotJson(f"nested deeper than {depth}")
+
+
+def _outside_strings(text: bytes) -> bytes:
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return b"".join(unescaped.split(b'"')[::2])
+
+
+def _separators(text: bytes) -> int:
+    """About as many as the values in a text of JSON, those in its strings included."""
+    return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
 _BRACES_AS_BRACKETS = bytes.maketrans(b"{}", b"[]")

@@ -12,11 +12,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
+from wyoming.ping import Ping
 
 from tests.conftest import RunningServer, start_server
 from tests.fakes import FakeLanguageModel
 from tests.server.test_connection import FORMAT, LOUD, Fakes, connect, serving, types_until
+from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.config.settings import LimitSettings
 from wyoming_superwhisper.wire import encode
 
@@ -179,6 +182,37 @@ async def test_a_flood_of_strangers_is_a_few_lines_of_log(caplog: pytest.LogCapt
             for _ in range(300):
                 (await from_address(fakes, "8.8.8.8"))[1].close()
         assert len(caplog.records) < 50
+
+
+async def test_half_payloads_of_many_share_what_they_hold() -> None:
+    async with serving(limits=LimitSettings(event_s=0.5)) as fakes:
+        budget = fakes.server._services.budget = ByteBudget(500_000)
+        half = b'{"type": "audio-chunk", "payload_length": 200000}\n' + bytes(150_000)
+        peers = [await asyncio.open_connection("127.0.0.1", fakes.server.port) for _ in range(5)]
+        for _, writer in peers:
+            writer.write(half)
+        await until(lambda: budget.free == 100_000)
+        async with await connect(fakes) as decent:  # small events need no room
+            await decent.send(Ping())
+            assert (await decent.receive()).type == "pong"
+        codes = [json.loads((await reader.read()).splitlines()[1])["code"] for reader, _ in peers]
+        assert sorted(codes) == ["busy", "busy", "busy", "timeout", "timeout"]
+        for _, writer in peers:
+            writer.close()
+        await until(lambda: budget.free == 500_000)
+
+
+async def test_a_large_event_is_handled_before_more_is_read() -> None:
+    async with serving() as fakes:
+        budget = fakes.server._services.budget = ByteBudget(100_000)
+        async with await connect(fakes) as client:
+            for _ in range(3):
+                await client.send(AudioStart(**FORMAT))
+                for _ in range(2):  # only one of them fits at a time
+                    await client.send(AudioChunk(audio=bytes(70_000), **FORMAT))
+                await client.send(AudioStop())
+                assert await types_until(client, "transcript-stop")
+        await until(lambda: budget.free == 100_000)
 
 
 async def test_a_client_that_leaves_with_a_full_queue_is_noticed() -> None:

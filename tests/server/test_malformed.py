@@ -117,3 +117,23 @@ async def test_a_gigabyte_that_is_announced_is_never_held(server: RunningServer)
     assert front.memory_info().rss - before < 8 * 2**20
     del reader
     await describe(server)
+
+
+async def test_values_by_the_hundred_thousand_are_not_kept(server: RunningServer) -> None:
+    """A megabyte of empty objects would be thirty in Python, and dozens of them can wait for a long answer."""
+    front = psutil.Process(server.process.pid)
+    data = b'{"a": [' + b"{}," * 340_000 + b"{}]}"
+    bomb = b'{"type": "transcript", "data_length": %d}\n' % len(data) + data
+    before = peak = front.memory_info().rss
+
+    async def ask() -> list[str]:
+        text = json.dumps({"type": "synthesize", "data": {"text": "Bonjour tout le monde. " * 100}}).encode()
+        return await provoke(server, text + b"\n" + bomb * 3)
+
+    asking = [asyncio.create_task(ask()) for _ in range(5)]
+    while not all(one.done() for one in asking):
+        peak = max(peak, front.memory_info().rss)
+        await asyncio.sleep(0.01)
+    assert all("error" in one.result() for one in asking)
+    assert peak - before < 32 * 2**20
+    await describe(server)

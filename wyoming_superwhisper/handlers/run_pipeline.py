@@ -121,6 +121,7 @@ class Turn:
         self._converter: AudioConverter | None = None
         self._wake: WakeWordStream | None = None
         self._listening: Listening | None = None
+        self._heard: Listening | None = None  # that has ended, and is being transcribed
         self._rehearsal: Rehearsal | None = None
         self._voice_began = False
 
@@ -147,6 +148,8 @@ class Turn:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         await self.audio_dropped()
+        if self._heard is not None:  # its task may have been cancelled before it began
+            await self._heard.close()
         rehearsal, self._rehearsal = self._rehearsal, None
         if rehearsal is not None:
             await rehearsal.drop()
@@ -258,7 +261,7 @@ class Turn:
     def _answer(self) -> None:
         listening, self._listening = self._listening, None
         assert listening is not None
-        self._session.consumer = None
+        self._heard, self._session.consumer = listening, None
         self._task = self._session.spawn(self._transcribe(listening), "turn")
 
     async def _transcribe(self, listening: Listening) -> None:

@@ -89,7 +89,8 @@ class Listening:
         """Begin an utterance in this format; without voice activity the model decides alone what was said."""
         voice = await _open_voice(services)
         settings = services.settings
-        utterance = Utterance(audio_format, voice, settings.limits.utterance_s, gate=settings.asr.gate)
+        longest_s, gate = settings.limits.utterance_s, settings.asr.gate
+        utterance = Utterance(audio_format, voice, longest_s, gate=gate, budget=services.budget)
         return cls(services, utterance, options, follow)
 
     async def feed(self, audio: bytes, *, more: bool = False) -> VoiceState:

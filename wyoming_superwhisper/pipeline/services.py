@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.engines.base import (
@@ -49,6 +50,8 @@ class Services:
     recorder: Recorder | None = None
     """Keeps utterances and transcripts, where the settings ask for it."""
 
+    budget: ByteBudget = field(default_factory=ByteBudget, compare=False)
+    """Memory for what is large, shared by all connections."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
     """Held while a piece of a text is made ready to be spoken: one at a time."""
 

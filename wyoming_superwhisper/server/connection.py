@@ -50,8 +50,8 @@ HALF_CLOSE_GRACE_S = 0.5
 still gets its answer, and the work of one that left is soon cancelled."""
 
 QUEUE_EVENTS = 256
-QUEUE_BYTES = 2 * 1_048_576
-"""What a client may send ahead of the handling, on one connection."""
+QUEUE_BYTES = 524_288
+"""What a client may send ahead of the handling, on one connection. A large event is handled before the next is read."""
 
 _KEEPS_OPEN = frozenset({"bad-data", "bad-event", "bad-format", "bad-json", "not-supported"})
 """Errors after which the connection lives on: the event was understood to be wrong, nothing is awaited."""
@@ -162,6 +162,7 @@ class Connection:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
             await self._cancel_tasks()
+            self._reader.end()
             await self._close_handlers()
             self._traffic.closed("" if error is None else error.code)
             await self._close_writer(error)
@@ -206,9 +207,9 @@ class Connection:
 
     async def _enqueue(self, event: Event) -> None:
         """Put an event into the queue. While there is no room for it, a client that leaves is noticed all the same."""
-        size = self._reader.event_bytes
-        if self._queue.has_room or self._hang_ups is None:
-            await self._queue.put(event, size)
+        size, large = self._reader.event_bytes, self._reader.holds_large
+        if (self._queue.has_room and not large) or self._hang_ups is None:
+            await self._put(event, size, large)
             return
         grace: list[asyncio.TimerHandle] = []
         later = asyncio.get_running_loop().call_later
@@ -216,10 +217,15 @@ class Connection:
             self._writer.descriptor, lambda: grace.append(later(HALF_CLOSE_GRACE_S, self._finish, None))
         ):
             try:
-                await self._queue.put(event, size)
+                await self._put(event, size, large)
             finally:
                 for timer in grace:  # answers still get out: it only closed its sending side
                     timer.cancel()
+
+    async def _put(self, event: Event, size: int, large: bool) -> None:
+        await self._queue.put(event, size)
+        if large:
+            await self._queue.settled()
 
     def _watch_idleness(self) -> None:
         """End the connection once it has been idle for `limits.idle_s`; look again when that may be."""

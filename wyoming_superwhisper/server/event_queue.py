@@ -20,6 +20,7 @@ class EventQueue:
         self.read_at = 0.0
         """When the event that was taken last had been read from its client (monotonic)."""
         self._closed = False
+        self._in_hand = False
         self._changed = asyncio.Condition()
 
     def __bool__(self) -> bool:
@@ -34,14 +35,22 @@ class EventQueue:
             self._bytes += size
             self._changed.notify_all()
 
-    async def get(self) -> Event | None:
-        """The oldest event; None once the queue is closed and empty."""
+    async def settled(self) -> None:
+        """Wait until all events were taken, and whoever took them comes for the next one."""
         async with self._changed:
+            await self._changed.wait_for(lambda: not self._events and not self._in_hand)
+
+    async def get(self) -> Event | None:
+        """The oldest event, once the one before it is done with; None once the queue is closed and empty."""
+        async with self._changed:
+            self._in_hand = False
+            self._changed.notify_all()
             await self._changed.wait_for(lambda: self._events or self._closed)
             if not self._events:
                 return None
             event, size, self.read_at = self._events.popleft()
             self._bytes -= size
+            self._in_hand = True
             self._changed.notify_all()
             return event
 

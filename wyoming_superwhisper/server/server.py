@@ -29,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 MOST_REFUSED = 16
 """Peers that are told at the same time that there is no room; more are cut off without a word."""
+READ_BYTES = 32_768
+"""Taken from a socket at once. While nobody reads, asyncio keeps three times as much for each peer."""
+EVENT_VALUES = 10_000
+"""Values that an event of a client may hold; the longest lists that a request may carry are far below."""
 END_S = 3.0
 """Time for the last connections to be told that the server stops."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
@@ -48,7 +52,7 @@ class Server:
         self._tls = server_tls(settings.tls) if self.address.scheme == "tcp" else None
         self._plain = AllowList(settings.tls.plain)
         self._limits = limits
-        self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
+        self._wire_limits = _wire_limits(limits)
         self._services = services
         self._observer = observer
         self._places = Places(limits)
@@ -98,7 +102,7 @@ class Server:
             self._tls = server_tls(self._tls_settings)
         self._allow = allow
         self._limits = limits
-        self._wire_limits = Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes)
+        self._wire_limits = _wire_limits(limits)
         self._places.use(limits)
 
     @property
@@ -168,7 +172,9 @@ class Server:
             self._throttled.log(logging.INFO, "tls", "[%s] refused: %s", client.peer, _why(error))
             accepted.close()
             return
-        event_reader = EventReader(reader, self._wire_limits, event_s=self._limits.event_s)
+        event_reader = EventReader(
+            reader, self._wire_limits, event_s=self._limits.event_s, budget=self._services.budget
+        )
         connection = Connection(
             event_reader, writer, self._services, client.peer, hang_ups=self._hang_ups, observer=self._observer
         )
@@ -183,12 +189,14 @@ class Server:
     ) -> tuple[asyncio.StreamReader, EventWriter]:
         """Raises OSError (`ssl.SSLError` too) where the peer is gone or its handshake fails."""
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=self._limits.header_bytes)
+        reader = asyncio.StreamReader(limit=READ_BYTES)
         protocol = asyncio.StreamReaderProtocol(reader)
         handshake_s = None if tls is None else self._limits.event_s
         transport, _ = await loop.connect_accepted_socket(
             lambda: protocol, accepted, ssl=tls, ssl_handshake_timeout=handshake_s
         )
+        # asyncio's own 256 KiB would come on top of the reader's limit.
+        transport.max_size = READ_BYTES  # type: ignore[attr-defined]
         return reader, EventWriter(
             asyncio.StreamWriter(transport, protocol, reader, loop), write_s=self._limits.write_s
         )
@@ -270,6 +278,10 @@ class Server:
             return "", f"unix:{next(self._numbers)}"
         host, port = name[:2]
         return host, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _wire_limits(limits: LimitSettings) -> Limits:
+    return Limits(limits.header_bytes, limits.data_bytes, limits.payload_bytes, values=EVENT_VALUES)
 
 
 def _keep_alive(connection: socket.socket, write_s: float) -> None:
