@@ -346,6 +346,13 @@ def heard(margin=5.0, no_speech=0.0, logprob=-0.1, tokens=9) -> Heard:
     return Heard("fr", no_speech, list(range(tokens)), [logprob] * (tokens + 1), margin)
 
 
+def test_how_certain_the_end_is_depends_on_the_last_words_most():
+    made = [Heard("fr", logprobs=logprobs) for logprobs in ([], [-0.1] * 9, [-2.0] + [-0.05] * 9, [-0.05] * 9 + [-2.0])]
+    nothing, even, unsure_at_first, unsure_at_last = (one.end_logprob for one in made)
+    assert (nothing, even) == (0.0, pytest.approx(-0.1))
+    assert unsure_at_last < -0.6 < -0.1 < unsure_at_first < -0.05
+
+
 def test_what_leaves_a_doubt():
     assert not whisper.is_doubtful(heard())
     assert whisper.is_doubtful(heard(margin=whisper.LEAST_MARGIN - 0.01))

@@ -84,13 +84,14 @@ class Engine:
 
 
 class Recognizer(Engine):
-    """Hears the words in the audio."""
+    """Hears the words in the audio, as certain of their end as it is told to be."""
 
     languages = ("fr", "en")
+    end_logprob: float = 0.0
 
     async def transcribe(self, request: TranscribeRequest, priority: Priority = Priority.FINAL) -> Transcription:
         await self.work(request, priority)
-        return Transcription(words_in(request.audio), request.language or "fr")
+        return Transcription(words_in(request.audio), request.language or "fr", end_logprob=self.end_logprob)
 
 
 class Intents(Engine):

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from wyoming_superwhisper.engines.base import FRAME_SAMPLES, SAMPLE_RATE, Transcription, VoiceState
-from wyoming_superwhisper.pipeline.end_of_turn import (
-    CERTAIN_END_LOGPROB,
-    MOST_LETTERS_PER_S,
-    SENSITIVITIES,
-    EndOfTurn,
-    asks_for_more,
-    is_certain,
-)
+from wyoming_superwhisper.engines.base import FRAME_SAMPLES, SAMPLE_RATE, VoiceState
+from wyoming_superwhisper.pipeline.end_of_turn import SENSITIVITIES, EndOfTurn, asks_for_more
 
 CHUNK_S = 0.01
 
@@ -130,19 +123,3 @@ def test_a_sentence_that_breaks_off_asks_for_more(language: str, text: str) -> N
 )
 def test_a_whole_sentence_does_not(language: str, text: str) -> None:
     assert not asks_for_more(text, language)
-
-
-def heard(end_logprob: float = CERTAIN_END_LOGPROB + 0.01, average_logprob: float = -0.05) -> Transcription:
-    text = "Allume la lampe de la cave."
-    return Transcription(text, "fr", average_logprob=average_logprob, end_logprob=end_logprob)
-
-
-def test_words_count_as_said_by_how_certain_the_last_ones_are_whatever_the_first_ones_were() -> None:
-    assert is_certain(heard(average_logprob=-0.4), 1.5)
-    assert not is_certain(heard(CERTAIN_END_LOGPROB - 0.01), 1.5)
-
-
-def test_words_that_nobody_could_have_said_so_fast_were_not_said() -> None:
-    letters = 21
-    assert is_certain(heard(), letters / MOST_LETTERS_PER_S + 0.01)
-    assert not is_certain(heard(), letters / MOST_LETTERS_PER_S - 0.01)

@@ -10,7 +10,7 @@ from wyoming.event import Event
 
 from tests.pipeline.rooms import AUDIO, House, chunks, speech
 from tests.pipeline.virtual_time import run_virtual
-from wyoming_superwhisper.pipeline.end_of_turn import DEFAULT, SENSITIVITIES
+from wyoming_superwhisper.pipeline.end_of_turn import CERTAIN_COMMAND, CERTAIN_TALK, DEFAULT, SENSITIVITIES
 
 START, STOP = Event("audio-start", dict(AUDIO)), Event("audio-stop")
 TURN = {"start_stage": "asr", "end_stage": "handle", "name": "salon-pi", "language": "fr"}
@@ -19,13 +19,19 @@ WAITS = SENSITIVITIES[DEFAULT]
 
 
 def ended(
-    *spoken: tuple[int, float], whole: float | None = None, sensitivity: str = "", **asr: Any
+    *spoken: tuple[int, float],
+    whole: float | None = None,
+    command: bool = False,
+    end_logprob: float = 0.0,
+    sensitivity: str = "",
+    **asr: Any,
 ) -> tuple[str, float]:
     """The transcript of a turn that a satellite streams, silence after it, and when it came, from the beginning on."""
 
     async def main() -> None:
         house = House(takes_s=0.02, endpointing="server", **asr)
-        house.model.whole = whole
+        house.model.whole, house.recognizer.end_logprob = whole, end_logprob
+        house.intents.is_command = lambda text: command
         asked = {"vad_sensitivity": sensitivity} if sensitivity else {}
         async with house.client() as client:
             await client.send(Event("run-pipeline", TURN), Event("transcribe", {"language": "fr", **asked}), START)
@@ -42,7 +48,7 @@ def ended(
 
 
 def waits_s(**circumstances: Any) -> float:
-    """How much silence a satellite hears after a sentence for the language model before its turn is over."""
+    """How much silence a satellite hears after two words before its turn is over."""
     text, at_s = ended(*TWO_WORDS, **circumstances)
     assert text == "un deux"
     return at_s - sum(seconds for _, seconds in TWO_WORDS)
@@ -55,6 +61,20 @@ def test_a_sentence_that_the_model_believes_is_whole_ends_as_soon_as_a_command()
 @pytest.mark.parametrize("whole", [None, 0.0, 0.1])
 def test_one_that_may_go_on_is_waited_for(whole: float | None) -> None:
     assert waits_s(whole=whole) == pytest.approx(WAITS.open, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("end_logprob", "soon"), [(0.0, True), (CERTAIN_COMMAND, True), (CERTAIN_COMMAND - 0.001, False), (-1.0, False)]
+)
+def test_a_command_ends_soon_where_its_last_words_are_certain(end_logprob: float, soon: bool) -> None:
+    wait = waits_s(command=True, end_logprob=end_logprob)
+    assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
+
+
+@pytest.mark.parametrize(("end_logprob", "soon"), [(CERTAIN_TALK, True), (CERTAIN_TALK - 0.001, False)])
+def test_a_whole_sentence_ends_soon_where_its_last_words_are_nearly_as_certain(end_logprob: float, soon: bool) -> None:
+    wait = waits_s(whole=0.9, end_logprob=end_logprob)
+    assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
 
 
 @pytest.mark.parametrize("sensitivity", SENSITIVITIES)

@@ -108,8 +108,7 @@ async def test_a_file_is_never_cut(patient: RunningServer) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-async def test_hesitations_at_any_word_are_hardly_ever_the_end(patient: RunningServer) -> None:
-    """Of 100 at most two: where the model completes half a sentence with certainty, nobody could know."""
+async def test_hesitations_at_any_word_are_not_the_end(patient: RunningServer) -> None:
     rng, domain, rules, utterances = random.Random(5), load_domain(), HassilIntents(("fr",), demo_home()), []
     while len(utterances) < 100:
         [sentence] = domain.sample("fr", rng, 1)
@@ -120,4 +119,4 @@ async def test_hesitations_at_any_word_are_hardly_ever_the_end(patient: RunningS
             voice = rng.choice(("fr", "fr-be", "fr-ch"))
             utterances.append([voiced(first, voice), silence(rng.uniform(0.3, 0.6)), voiced(then, voice)])
     ends = await all_of_them(patient, utterances)
-    assert sum(took < 0 for _, took in ends) <= 2, [end for end in ends if end[1] < 0]
+    assert not [end for end in ends if end[1] < 0]

@@ -112,7 +112,7 @@ class Transcription:
     no_speech_probability: float = 0.0
     average_logprob: float = 0.0
     end_logprob: float = 0.0
-    """Per token over the last few and the end: what was only made up to complete a sentence shows there."""
+    """Mean in which the last tokens count most: what was only made up to complete a sentence shows there."""
     compression_ratio: float = 0.0
     tokens: tuple[int, ...] = ()
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-END_TOKENS = 5
-"""The last tokens of a transcript, its final mark and the end token among them: about two words."""
+END_DECAY = 0.65
+"""How much a token counts beside the one after it, where it is asked how certain the end of a transcript is."""
 
 _GENERATE_MAX_LENGTH = 20
 """What `generate` takes where a checkpoint's generation_config.json says nothing."""
@@ -125,9 +125,10 @@ class Heard:
 
     @property
     def end_logprob(self) -> float:
-        """Per token, over the last few of them and the end."""
-        last = self.logprobs[-END_TOKENS:]
-        return sum(last) / max(1, len(last))
+        """Mean over the tokens and the end token, in which the last ones count most."""
+        weights = [END_DECAY**age for age in reversed(range(len(self.logprobs)))]
+        weighted = sum(weight * logprob for weight, logprob in zip(weights, self.logprobs, strict=True))
+        return weighted / sum(weights) if weights else 0.0
 
 
 def _find_languages(tokenizer: Any) -> dict[str, int]:

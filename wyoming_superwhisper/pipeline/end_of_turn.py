@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from wyoming_superwhisper.endpointing import has_voice
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, Transcription, VoiceState
+from wyoming_superwhisper.engines.base import SAMPLE_RATE, VoiceState
 from wyoming_superwhisper.intents_text import language_of
 
 REAL_PACE = 0.9
@@ -59,17 +59,11 @@ _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINI
 """Words that no sentence ends with."""
 
 
-CERTAIN_END_LOGPROB = -0.06
-"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). Its last words were really
-said where it is at least so sure of them …"""
-MOST_LETTERS_PER_S = 22.0
-"""… and nobody would have had to speak faster than this."""
-
-
-def is_certain(heard: Transcription, voiced_s: float) -> bool:
-    """Whether all the words of a guess were really said."""
-    letters = sum(map(str.isalnum, heard.text))
-    return heard.end_logprob >= CERTAIN_END_LOGPROB and letters <= MOST_LETTERS_PER_S * voiced_s
+CERTAIN_COMMAND = -0.058
+"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). A command was really said
+to its end where the end of its transcript is at least so certain (`Transcription.end_logprob`)."""
+CERTAIN_TALK = -0.065
+"""A little less is asked of what only wants an answer: nothing is switched by half of it."""
 
 
 def asks_for_more(text: str, language: str) -> bool:

@@ -55,6 +55,12 @@ class Guesser:
         rehearsal = None if self._guess is None else self._guess.rehearsal
         return None if rehearsal is None else rehearsal.complete
 
+    @property
+    def whole(self) -> bool:
+        """Whether that is a whole sentence for the language model, as far as is known."""
+        rehearsal = None if self._guess is None else self._guess.rehearsal
+        return rehearsal is not None and rehearsal.whole
+
     async def hear(self, utterance: Utterance, *, pausing: bool) -> None:
         """The utterance has grown: throw a guess away that doesn't hold any more, begin one at a pause."""
         voice = utterance.voice

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
-from wyoming_superwhisper.engines.base import SAMPLE_RATE, TranscribeRequest, Transcription, VoiceState, VoiceStream
+from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
-from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more, is_certain
+from wyoming_superwhisper.pipeline.end_of_turn import CERTAIN_COMMAND, CERTAIN_TALK, EndOfTurn, asks_for_more
 from wyoming_superwhisper.pipeline.guessing import Follow, Guesser
 from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
 from wyoming_superwhisper.pipeline.services import Services
@@ -77,10 +77,12 @@ class Listening:
         if guesser is None or guesser.heard is None:
             # What is being found out may be that the words ask for more.
             return self._end_of_turn.over(self._utterance.voice, unfinished=guesser is not None and guesser.pending)
-        voice, heard = self._utterance.voice, guesser.heard
-        known = guesser.complete or self._services.habits.is_whole(heard.text)
-        complete = known and is_certain(heard, voice.voiced_samples / SAMPLE_RATE)
-        return self._end_of_turn.over(voice, complete=complete, unfinished=asks_for_more(heard.text, heard.language))
+        heard = guesser.heard
+        command = guesser.complete and heard.end_logprob >= CERTAIN_COMMAND
+        talk = guesser.whole or self._services.habits.is_whole(heard.text)
+        complete = command or (talk and heard.end_logprob >= CERTAIN_TALK)
+        unfinished = asks_for_more(heard.text, heard.language)
+        return self._end_of_turn.over(self._utterance.voice, complete=complete, unfinished=unfinished)
 
     @classmethod
     async def open(

@@ -50,10 +50,15 @@ class Rehearsal:
 
     @property
     def complete(self) -> bool | None:
-        """Whether the sentence is a whole command, or a whole sentence for the model; None: not known yet."""
+        """Whether the sentence is a whole command; None: not known yet."""
         if self.understood is None:
             return None
-        return self._services.assistant.is_complete(self._said, self.understood) or self._whole >= WHOLE
+        return self._services.assistant.is_complete(self._said, self.understood)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the language model that answers it believes that the sentence is whole."""
+        return self._whole >= WHOLE
 
     def stop(self) -> None:
         """See `Owner`."""
