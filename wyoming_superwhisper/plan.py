@@ -109,6 +109,7 @@ class Plan:
             "model_dir": str(self.whisper),
             "languages": list(asr.languages),
             "language": asr.language,
+            "engine": asr.engine,
             "compute": asr.compute,
             "threads": asr.threads,
             "batch": asr.batch,

@@ -19,10 +19,11 @@ FOLDER = Path(demo.__file__).parent / "weights" / "whisper"
 NAMES = ("Salon", "Cuisine", "Chambre", "Plafonnier", "Lampe du bureau", "Kitchen", "Living room", "Garage door")
 
 
-@pytest.fixture(scope="module")
-def engine() -> WhisperEngine:
+@pytest.fixture(scope="module", params=["transformers", "ctranslate2"])
+def engine(request: pytest.FixtureRequest) -> WhisperEngine:
+    pytest.importorskip(request.param)
     assert whisper_window(FOLDER) == "speech"  # the default for it; the whole window is tests/engines/test_whisper.py's
-    return open_engine(FOLDER, languages=["fr", "en"], window="speech")
+    return open_engine(FOLDER, languages=["fr", "en"], window="speech", engine=request.param)
 
 
 @pytest.fixture(scope="module")

@@ -83,7 +83,8 @@ def sound(seed: int, seconds: float = 2.0) -> bytes:
 
 def configuration(folder: Path, **more: Any) -> dict[str, Any]:
     plain = {"languages": ["fr", "en", "es"], "language": "fr", "compute": "auto", "device": "cpu", "gpu_uuid": ""}
-    return {"model_dir": str(folder), **plain, "threads": 1, "batch": 4, "window": "full", **more}
+    more = {"engine": "transformers", "threads": 1, "batch": 4, "window": "full", **more}
+    return {"model_dir": str(folder), **plain, **more}
 
 
 def open_engine(folder: Path, **more: Any) -> WhisperEngine:
@@ -105,8 +106,11 @@ def folder(tmp_path_factory) -> Path:
     return make_checkpoint(tmp_path_factory.mktemp("whisper"))
 
 
-@pytest.fixture(scope="module", params=["plain", "static"])
+@pytest.fixture(scope="module", params=["plain", "static", "ctranslate2"])
 def engine(folder: Path, request: pytest.FixtureRequest) -> WhisperEngine:
+    if request.param == "ctranslate2":
+        pytest.importorskip("ctranslate2")
+        return open_engine(folder, engine="ctranslate2")
     return open_engine(folder, decoder=request.param)
 
 
@@ -161,7 +165,7 @@ def test_rows_that_end_early_leave_the_others_as_they_are(tmp_path):
     often = max(set(said), key=said.count)
     end = plain.model.generation_config.eos_token_id
     with torch.no_grad():
-        for model in (engine._model, plain.model):
+        for model in (engine._decoder._model, plain.model):
             model.proj_out.weight[end] = 1.01 * model.proj_out.weight[often]
     results = run(engine, *[RecordedCall(audio) for audio in audios])
     assert [result["tokens"] for result in results] == [plain.generate(audio) for audio in audios]

@@ -109,8 +109,10 @@ class AsrSettings:
     auto: speech for a model that was made for it (the packaged one), full for all others."""
     gate: bool = True
     """Voice-activity gate before the model; off: the model's own checks decide alone."""
-    compute: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
-    """Number format; auto: float16 on CUDA, float32 on the CPU."""
+    engine: Literal["auto", "transformers", "ctranslate2"] = "auto"
+    """What decodes; auto: on the CPU the quicker of those that are installed, measured once, on CUDA transformers."""
+    compute: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
+    """Number format; auto: float16 on CUDA, float32 on the CPU; int8 is for ctranslate2."""
     threads: int = field(default=0, metadata=at_least(0))
     """CPU threads; 0: by the machine."""
     batch: int = field(default=4, metadata=between(1, 64))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ import numpy.typing as npt
 
 from wyoming_superwhisper.engines.base import Call
 from wyoming_superwhisper.engines.card import check_card
+from wyoming_superwhisper.engines.processors import usable_cpus
 from wyoming_superwhisper.errors import (
     BadData,
     EngineUnavailable,
@@ -264,8 +264,7 @@ def _warm_up(voice: Any) -> None:
 def _threads_for(model: Path) -> int:
     if model.stat().st_size < _SMALL_MODEL_BYTES:
         return 1  # more would wait for each other longer than they work
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_THREADS, usable)
+    return min(_MOST_THREADS, usable_cpus())
 
 
 def _check_files(name: str, paths: Mapping[str, str]) -> None:

@@ -21,13 +21,15 @@ import numpy.typing as npt
 
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
-from wyoming_superwhisper.engines.whisper_features import FeatureExtractor, LogMels
-from wyoming_superwhisper.engines.whisper_rules import Heard, Row, Rules
+from wyoming_superwhisper.engines.processors import usable_cpus
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 from wyoming_superwhisper.language import whisper_code
 
-if TYPE_CHECKING:
-    from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder
+if TYPE_CHECKING:  # these import torch, and the environment is to be prepared before that
+    from wyoming_superwhisper.engines.whisper_choice import Wish
+    from wyoming_superwhisper.engines.whisper_features import LogMels
+    from wyoming_superwhisper.engines.whisper_rules import Decoder
 
 logger = logging.getLogger(__name__)
 
@@ -103,20 +105,25 @@ class WhisperEngine:
     # --- loading -------------------------------------------------------------------------------------------------
 
     def load(self) -> Mapping[str, Any]:
-        _check_files(self._folder)
         _prepare_environment()
         import torch
 
+        from wyoming_superwhisper.engines.whisper_checkpoint import Checkpoint
+        from wyoming_superwhisper.engines.whisper_choice import choose
+
         self._check_device()
-        self._processor, self._model = self._open()
-        self._model.to("cuda" if self._on_cuda else "cpu").eval()
-        torch.set_num_threads(self._threads(sum(weight.numel() for weight in self._model.parameters())))
-        self._prepare_decoder()
+        checkpoint = Checkpoint(self._folder)
+        self._rules, self._tokenizer = checkpoint.rules, checkpoint.tokenizer
+        self._extractor, self._window_frames = checkpoint.extractor, checkpoint.window_frames
+        self._languages = self._choose_languages(self._configuration.get("languages") or ())
+        wish = self._wish(checkpoint.parameters)
+        torch.set_num_threads(wish.threads)
+        self._decoder: Decoder = choose(checkpoint, wish)
         self._warm_up()
         return {
             "languages": list(self._languages),
             "model": self._folder.name,
-            "window_s": self._window_samples / SAMPLE_RATE,
+            "window_s": self._extractor.window_samples / SAMPLE_RATE,
         }
 
     @property
@@ -138,72 +145,28 @@ class WhisperEngine:
         if wanted and not wanted.startswith("mig") and _plain_uuid(str(card.uuid)) != wanted:
             raise errors.ModelError(f"Whisper got the card {card.name} ({card.uuid}), not the one named ({wanted})")
 
-    def _open(self) -> tuple[Any, Any]:
-        from transformers import WhisperForConditionalGeneration, WhisperProcessor
-        from transformers.utils import logging as transformers_logging
+    def _wish(self, parameters: int) -> Wish:
+        from wyoming_superwhisper.engines.whisper_choice import Wish
 
-        transformers_logging.disable_progress_bar()
-        try:
-            processor = WhisperProcessor.from_pretrained(self._folder, local_files_only=True)
-            model = WhisperForConditionalGeneration.from_pretrained(
-                self._folder,
-                local_files_only=True,
-                use_safetensors=True,
-                dtype=self._dtype(),
-                attn_implementation="sdpa",
-            )
-        except Exception as error:  # damaged files raise all kinds: JSON, safetensors, sizes that don't fit
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise errors.ModelError(f"cannot load the Whisper model in {self._folder}: {reason}") from error
-        return processor, model
-
-    def _dtype(self) -> Any:
-        import torch
-
-        name = self._configuration.get("compute") or "auto"
-        if name == "auto":
-            name = "float16" if self._on_cuda else "float32"
-        return getattr(torch, name)
+        configuration, threads = self._configuration, self._threads(parameters)
+        # Fixed shapes, and graphs of them, pay on a card only.
+        decoder = configuration.get("decoder") or "auto"
+        return Wish(
+            engine=configuration.get("engine") or "auto",
+            on_cuda=self._on_cuda,
+            compute=configuration.get("compute") or "auto",
+            threads=threads,
+            batch=self._batch,
+            static=decoder == "static" or (decoder == "auto" and self._on_cuda),
+            speech_window=self._speech_window,
+            languages=self._languages,
+        )
 
     def _threads(self, parameters: int) -> int:
         chosen = int(self._configuration.get("threads") or 0)
         if chosen > 0:
             return chosen
-        return 1 if parameters < SMALL_MODEL_PARAMETERS else min(_MOST_THREADS, _usable_cpus())
-
-    def _prepare_decoder(self) -> None:
-        self._decoder: GreedyDecoder
-        from wyoming_superwhisper.engines.whisper_decoding import GreedyDecoder
-
-        self._extractor = self._open_extractor(self._processor.feature_extractor)
-        self._rules = Rules.read(self._model, self._processor.tokenizer)
-        self._languages = self._choose_languages(self._configuration.get("languages") or ())
-        if not self._is_static:
-            self._decoder = GreedyDecoder(self._model, self._rules, self._languages, margins=self._speech_window)
-            return
-        from wyoming_superwhisper.engines.whisper_static import StaticDecoder
-
-        static = StaticDecoder(self._model, self._rules, self._languages, self._batch, self._speech_window)
-        static.prepare()
-        self._decoder = static
-
-    def _open_extractor(self, theirs: Any) -> FeatureExtractor:
-        self._window_samples = theirs.n_samples
-        self._window_frames = 2 * self._model.config.max_source_positions
-        try:
-            extractor = FeatureExtractor(theirs)
-        except ValueError as error:
-            raise errors.ModelError(f"{self._folder}: {error}") from error
-        window = (self._window_frames * extractor.hop, self._model.config.num_mel_bins)
-        if window != (extractor.window_samples, extractor.mels):
-            raise errors.ModelError(f"{self._folder}: the feature extractor's window or mels are not the model's")
-        return extractor
-
-    @property
-    def _is_static(self) -> bool:
-        """Fixed shapes, and graphs of them, pay on a card only."""
-        decoder = self._configuration.get("decoder") or "auto"
-        return decoder == "static" or (decoder == "auto" and self._on_cuda)
+        return 1 if parameters < SMALL_MODEL_PARAMETERS else min(_MOST_THREADS, usable_cpus())
 
     def _choose_languages(self, configured: Sequence[str]) -> list[str]:
         known = self._rules.languages or {"en": 0}
@@ -263,7 +226,7 @@ class WhisperEngine:
                 raise errors.UnknownLanguage(f"the Whisper model doesn't know the language {language!r}")
         samples = np.frombuffer(call.payload, "<i2")
         names = (*(call.data.get("names") or ()), *(call.data.get("terms") or ()))
-        return _Job(call, split_into_windows(samples, self._window_samples), language, self._prompt(names))
+        return _Job(call, split_into_windows(samples, self._extractor.window_samples), language, self._prompt(names))
 
     def _transcribe(self, jobs: Sequence[_Job]) -> None:
         import torch
@@ -326,7 +289,7 @@ class WhisperEngine:
     def _make_prompt(self, names: Sequence[str]) -> tuple[int, ...]:
         """<|startofprev|> and as many of the names, the first ones first, as there is room for."""
         plain = dict.fromkeys(" ".join(_TOKEN_MARK.sub("", name).split()) for name in names)
-        tokenizer, room = self._processor.tokenizer, self._rules.prompt_tokens
+        tokenizer, room = self._tokenizer, self._rules.prompt_tokens
         chosen: list[str] = []
         for name in filter(None, plain):
             room -= len(tokenizer(f", {name}", add_special_tokens=False).input_ids)
@@ -355,7 +318,7 @@ class WhisperEngine:
 
     def _text(self, heard: Heard) -> str:
         first_special = min(self._rules.ends)  # timestamps, languages and the like come after the end token
-        text: str = self._processor.tokenizer.decode([token for token in heard.tokens if token < first_special])
+        text: str = self._tokenizer.decode([token for token in heard.tokens if token < first_special])
         return text.strip()
 
     def _believe(self, heard: Heard, text: str) -> str:
@@ -392,15 +355,6 @@ def _plain_uuid(uuid: str) -> str:
     return uuid.lower().removeprefix("gpu-")
 
 
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        raise errors.ModelError(f"no Whisper model in {folder}: fetch it with `wyoming-superwhisper models download`")
-    if not (folder / "config.json").is_file():
-        raise errors.ModelError(f"{folder} is no Whisper model: it has no config.json")
-    if not any(folder.glob("model*.safetensors")):
-        raise errors.ModelError(f"{folder} has no model.safetensors (other formats of weights are not loaded)")
-
-
 def _prepare_environment() -> None:
     """What must be said before torch and transformers are imported."""
     for name, value in {
@@ -411,12 +365,6 @@ def _prepare_environment() -> None:
         "TOKENIZERS_PARALLELISM": "false",
     }.items():
         os.environ.setdefault(name, value)
-
-
-def _usable_cpus() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

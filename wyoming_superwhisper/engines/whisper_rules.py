@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,9 +42,8 @@ class Rules:
     """Most tokens of prompt, prefix and text together."""
 
     @classmethod
-    def read(cls, model: Any, tokenizer: Any) -> Rules:
-        """The rules of a loaded checkpoint; what an old generation_config.json lacks is found by name."""
-        config = model.generation_config
+    def read(cls, model: Any, config: Any, tokenizer: Any) -> Rules:
+        """A checkpoint's rules; what an old generation_config.json lacks is found by name."""
 
         def token(name: str) -> int | None:
             number = tokenizer.convert_tokens_to_ids(name)
@@ -68,7 +67,7 @@ class Rules:
             suppressed_first=tuple(config.begin_suppress_tokens or ()),
             max_length=config.max_length or _GENERATE_MAX_LENGTH,
             max_new_tokens=config.max_new_tokens,
-            positions=model.config.max_target_positions,
+            positions=model.max_target_positions,
         )
 
     @property
@@ -129,6 +128,13 @@ class Heard:
         weights = [END_DECAY**age for age in reversed(range(len(self.logprobs)))]
         weighted = sum(weight * logprob for weight, logprob in zip(weights, self.logprobs, strict=True))
         return weighted / sum(weights) if weights else 0.0
+
+
+class Decoder(Protocol):
+    """Decodes with one loaded model."""
+
+    def decode(self, rows: Sequence[Row]) -> list[Heard]:
+        """Decode a batch; its rows may be of different lengths."""
 
 
 def _find_languages(tokenizer: Any) -> dict[str, int]:
