@@ -2,8 +2,9 @@
 
 python -m benchmarks.satellite_soak [--minutes M] [--seed N]
 
-The real server on the demo models, a sound daemon of its own. Every turn must end, with an answer or with the error
-sound; the satellite's memory, files and threads must stay as they were. Exit status 1 where they don't.
+The real server on the demo models, a sound daemon of its own whose loudspeaker is recorded. Every turn that a wake word
+has begun must end with an answer or with the error sound, heard from the loudspeaker; the satellite's memory, files and
+threads must stay as they were. Exit status 1 where they don't.
 """
 
 from __future__ import annotations
@@ -19,17 +20,23 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import psutil
 
 from tests.conftest import free_port
-from tests.satellite.room import Room, RoomSatellite, satellite_in, virtual_room
+from tests.satellite.room import RATE, Room, RoomSatellite, satellite_in, virtual_room
 from tests.speech import sound, speech
 from wyoming_superwhisper import client
 
 SENTENCES = ("Quelle heure est-il ?", "Quel jour sommes-nous ?", "Raconte-moi une blague.", "Stop.", "Bonjour.")
+CANCELLED = ("Annule", "Cancel")
+"""What the recogniser makes of the end of the wake word now and then; as an utterance it ends a turn in silence."""
 TURN_S = 60.0
 GROWTH_MB = 8.0
 """What the memory may grow by after the first turns."""
+ERROR_HZ = (415.3, 311.1)
+"""The tones of the error sound."""
 
 
 def main() -> int:
@@ -52,7 +59,7 @@ class Soak:
 
     async def run(self) -> int:
         with tempfile.TemporaryDirectory() as folder:
-            async with virtual_room(Path(folder), recorded=False) as room:
+            async with virtual_room(Path(folder), recorded=True) as room:
                 await self._start_server()
                 await client.wait_ready(self._uri)
                 async with satellite_in(
@@ -77,9 +84,10 @@ class Soak:
             print(f"{dict(self._counts)}  {now[0]:.1f} MB, {now[1]} files, {now[2]} threads", flush=True)
         if first is None:
             return 0
-        well = now[0] <= first[0] + GROWTH_MB and now[1] <= first[1] + 3 and now[2] <= first[2] + 2
-        print("well" if well else f"it has grown: {first} -> {now}")
-        return 0 if well else 1
+        grown = now[0] > first[0] + GROWTH_MB or now[1] > first[1] + 3 or now[2] > first[2] + 2
+        print(f"from {first} to {now} (MB, files, threads): {'it has grown' if grown else 'well'}")
+        print(f"turns without an answer or the error sound: {self._counts['without an end']}")
+        return 1 if grown or self._counts["without an end"] else 0
 
     async def _turn(self, room: Room, one: RoomSatellite) -> None:
         said = speech("okay nabu", "en-us", after_s=0.1) + speech(self._random.choice(SENTENCES), before_s=0.2)
@@ -93,14 +101,35 @@ class Soak:
         self._counts["noises"] += 1
 
     async def _say_and_wait(self, room: Room, one: RoomSatellite, said: bytes, kind: str) -> None:
+        begin = room.recording.stat().st_size
         await room.say(said)
         try:
             await one.logged("Wake word: ", 3)
         except TimeoutError:
             self._counts["not heard"] += 1
             return
+        began = one.seen
         await one.logged("Ready", TURN_S)
         self._counts[kind] += 1
+        await self._judge(room, one, began, begin)
+
+    async def _judge(self, room: Room, one: RoomSatellite, logged: int, recorded: int) -> None:
+        """Whether the turn since these places in the log and in the recording was answered, or ended with the sound."""
+        await asyncio.sleep(0.3)  # what was played last is recorded a moment later
+        with room.recording.open("rb") as recording:
+            recording.seek(recorded // 2 * 2)
+            content = recording.read()
+        heard = np.frombuffer(content[: len(content) // 2 * 2], "<i2").astype(np.float64)
+        log = one.log[logged:].decode()
+        end = (
+            ("answered" if _sounding_s(heard) > 0.4 else "") if "Answer: " in log
+            else "error sound" if _has_error_sound(heard)
+            else "cancelled" if any(f"Heard: {word}" in log for word in CANCELLED)
+            else ""
+        )  # fmt: skip
+        self._counts[end or "without an end"] += 1
+        if not end:
+            print(f"{_sounding_s(heard):.2f} s of sound after: {log}", flush=True)
 
     async def _fault(self, room: Room, one: RoomSatellite) -> None:
         faults: list[Callable[[Room, RoomSatellite], Awaitable[None]]] = [self._kill, self._stop, self._restart_sound]
@@ -108,6 +137,7 @@ class Soak:
 
     async def _kill(self, room: Room, one: RoomSatellite) -> None:
         """The server is killed at some moment of a turn, and comes back."""
+        recorded, logged = room.recording.stat().st_size, len(one.log)
         saying = asyncio.create_task(room.say(speech("okay nabu", "en-us") + speech(SENTENCES[2])))
         await asyncio.sleep(self._random.uniform(0, 5))
         await self._end_server()
@@ -116,6 +146,8 @@ class Soak:
         await one.logged("Connected to", 20)
         self._counts["kills"] += 1
         await asyncio.sleep(3)
+        if b"Wake word: " in one.log[logged:]:
+            await self._judge(room, one, logged, recorded)
         await client.wait_ready(self._uri)
         await self._settle(one)
 
@@ -132,6 +164,9 @@ class Soak:
         await room.close()
         await asyncio.sleep(self._random.uniform(0, 2))
         await room.open()
+        assert room.recorder is not None
+        await room.recorder.wait()  # it has ended with the daemon
+        await room.record()
         await one.logged("The microphone is back", 15)
         self._counts["sound restarts"] += 1
 
@@ -155,6 +190,24 @@ class Soak:
         if self._server is not None and self._server.returncode is None:
             self._server.kill()
             await self._server.wait()
+
+
+def _sounding_s(heard: npt.NDArray[np.float64]) -> float:
+    """How much of a recording is sound, in seconds."""
+    frames = np.abs(heard[: len(heard) // 160 * 160].reshape(-1, 160)).max(axis=1, initial=0.0)
+    return float((frames > 100).sum()) * 0.01
+
+
+def _has_error_sound(heard: npt.NDArray[np.float64]) -> bool:
+    """Whether some tenth of a second is the first tone of the error sound, and a later one the second."""
+    size = RATE // 10
+    frames = heard[: len(heard) // size * size].reshape(-1, size)
+    found = []
+    for tone in ERROR_HZ:
+        wave = np.exp(-2j * np.pi * tone * np.arange(size) / RATE)
+        share = np.abs(frames @ wave) ** 2 * 2 / size / (np.square(frames).sum(axis=1) + 1e5)
+        found.append(np.nonzero(share > 0.5)[0])
+    return bool(len(found[0]) and len(found[1]) and found[0][0] <= found[1][-1])
 
 
 if __name__ == "__main__":

@@ -12,6 +12,17 @@ from wyoming_superwhisper.errors import SettingsError
 from wyoming_superwhisper.satellite.voice_activity import Judge, LoudnessJudge, Utterance, make_judge
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener, known_words
 
+TALK = [
+    *((text, "fr") for text in (
+        "Allume la lumière du salon.", "Quelle température fait-il ici ?", "Ferme les volets de la cuisine.",
+        "Elle a acheté de l'électricité.", "Le lexique est sur la table.", "Au quai, il n'y a plus de bateau.",
+    )),
+    *((text, "en-us") for text in (
+        "What should I cook tonight?", "Turn on the kitchen light.", "I'd like to elect a new chairman.",
+        "Okay, maybe tomorrow.", "Relax a bit.", "The election is on Sunday.",
+    )),
+]  # fmt: skip
+
 CHUNK = SPEECH.bytes_of(0.03)
 
 
@@ -65,6 +76,26 @@ def test_where_a_wake_word_ends_is_known_within_a_tenth_of_a_second(word: str, t
     detections = [found for at in range(0, len(audio), CHUNK) if (found := listener.feed(audio[at : at + CHUNK]))]
     assert len(detections) == 1
     assert abs(SPEECH.seconds(detections[0].end - end)) <= 0.1
+
+
+@pytest.mark.parametrize("command", ["Quelle heure est-il ?", "Allume la lumière du salon.", "Éteins la cuisine."])
+@pytest.mark.parametrize(("word", "text"), [("okay_nabu", "okay nabu"), ("alexa", "alexa")])
+def test_a_wake_word_is_heard_where_the_command_follows_without_a_pause(word: str, text: str, command: str) -> None:
+    listener = WakeWordListener(WakeWordSettings(words=("okay_nabu", "alexa")))
+    audio = SPEECH.silence(1.0) + say(text)
+    end = len(audio)
+    audio += say(command, "fr") + SPEECH.silence(0.5)
+    detections = [found for at in range(0, len(audio), CHUNK) if (found := listener.feed(audio[at : at + CHUNK]))]
+    assert [detection.name for detection in detections] == [word]
+    assert SPEECH.seconds(detections[0].end - end) <= 0.1
+
+
+@pytest.mark.parametrize("word", ["okay_nabu", "alexa"])
+def test_talk_about_the_home_is_no_wake_word(word: str) -> None:
+    listener = WakeWordListener(WakeWordSettings(words=(word,)))
+    for number, (sentence, voice) in enumerate(TALK):
+        talk = SPEECH.silence(0.2) + speech(sentence, voice, rate=140 + 10 * (number % 5))
+        assert heard(listener, talk) == [], sentence
 
 
 def test_the_loudness_of_a_wake_word_is_told_over_the_noise_of_the_room() -> None:

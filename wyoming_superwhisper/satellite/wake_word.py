@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -14,19 +15,28 @@ import numpy as np
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.satellite.imagined_pause import SUSPICION, ImaginedPause
+from wyoming_superwhisper.satellite.noise_floor import NoiseFloor
 
 Engine = Literal["micro", "open"]
 
 FRAME_S = 0.01
 """Step of pymicro-wakeword's features, in seconds."""
-LATE_S = {"okay_nabu": 0.04, "alexa": 0.14}
+LIKELY = 0.8
+"""Certainty from which on a word is likely, for where it ended."""
+LATE_S = {"okay_nabu": 0.03, "alexa": 0.17}
 """How long after the end of a word its model first thinks it likely, in seconds; measured on speech by espeak-ng."""
 OTHER_LATE_S = 0.1
-CUTOFF_FACTOR = 0.93
-"""On the certainty that a pymicro-wakeword model asks for: words spoken on without a pause come out a little lower."""
+WANTS_PAUSE = frozenset({"alexa"})
+"""Words of pymicro-wakeword that need an imagined pause. It brings the others nothing ("hey_jarvis", "hey_mycroft"), or
+false alarms ("okay_nabu": its model is sure without one)."""
 OPEN_CUTOFF = 0.5
-SNAP_S = (0.09, 0.12)
-"""How far before and after a word's estimated end the pause after it is looked for, in seconds."""
+SNAP_S = (0.05, 0.09)
+"""How far before and after a word's estimated end the pause after it may begin, in seconds."""
+SNAP_IMAGINED_S = (0.05, 0.06)
+"""The same of a word whose end was found by an imagined pause."""
+LEAST_PAUSE_S = 0.07
+"""A shorter one that is over already is a pause inside a word, in seconds."""
 PAUSE = 0.25
 """A pause is quieter than this share of the loudest moment near it."""
 
@@ -57,6 +67,12 @@ class Model(Protocol):
     def feed(self, features: Any) -> int | None:
         """Take features; at a detection, how many steps of the features ago the word became likely."""
 
+    def suspect(self, heard: bytes, position: int) -> int | None:
+        """How many bytes before the end of what was heard the word ended, if it was one that is spoken on."""
+
+    def find_end(self, heard: bytes, estimate: int) -> int:
+        """The same of a word that was heard, with no pause after it, and ended about so many bytes before."""
+
     def reset(self) -> None:
         """Forget what was heard."""
 
@@ -77,6 +93,7 @@ class WakeWordListener:
         self._deaf_until_s: dict[str, float] = {}
         """By the audio heard, not by the clock: audio may come in bursts."""
         self._recent = bytearray()
+        self._floor = NoiseFloor()
 
     @property
     def phrases(self) -> list[str]:
@@ -85,13 +102,19 @@ class WakeWordListener:
 
     def feed(self, chunk: bytes) -> Detection | None:
         """Take the next audio; the wake word that it completes."""
+        chunk = self._floor.under(chunk)
         self._remember(chunk)
         found: Detection | None = None
         for features in self._features.process_streaming(chunk):
             for model in self._models:  # each sees everything, also when another has heard its word
                 steps = model.feed(features)
                 if steps is not None and self._is_new(model.id):
-                    found = found or self._detection(model.id, steps)
+                    ago = steps * self._step_bytes + _late_bytes(model.id)
+                    found = found or self._detection(model, ago)
+        for model in () if found else self._models:
+            ended = model.suspect(bytes(self._recent), self.heard_bytes)
+            if ended is not None and self._is_new(model.id):
+                found = self._detection(model, ended, imagined=True)
         return found
 
     def reset(self) -> None:
@@ -114,34 +137,45 @@ class WakeWordListener:
             self._deaf_until_s[word] = heard_s + self._refractory_s
         return new
 
-    def _detection(self, word: str, steps: int) -> Detection:
-        likely_ago = steps * self._step_bytes
-        ago = likely_ago + SPEECH.bytes_of(LATE_S.get(word, OTHER_LATE_S))
-        recent = np.frombuffer(self._recent, "<i2")
-        end = len(recent) - ago // SPEECH.frame_bytes
-        end += _pause_near(recent, end)
+    def _detection(self, model: Model, ago: int, imagined: bool = False) -> Detection:
+        """A word that ended about so many bytes ago; `imagined`: that is known as well as it can be without a pause."""
+        heard = bytes(self._recent)
+        recent = np.frombuffer(heard, "<i2")
+        end = _pause_near(recent, len(recent) - ago // SPEECH.frame_bytes, SNAP_IMAGINED_S if imagined else SNAP_S)
+        if end is None:
+            end = len(recent) - (ago if imagined else model.find_end(heard, ago)) // SPEECH.frame_bytes
         return Detection(
-            word,
+            model.id,
             max(0, self.heard_bytes - (len(recent) - end) * SPEECH.frame_bytes),
-            word in self._stops,
+            model.id in self._stops,
             _loudness_db(recent, end),
         )
 
 
-def _pause_near(samples: np.ndarray[Any, Any], end: int) -> int:
-    """How many samples from `end` the longest pause near it begins; 0 where there is none: the speaker went on."""
+def _late_bytes(word: str) -> int:
+    return SPEECH.bytes_of(LATE_S.get(word, OTHER_LATE_S))
+
+
+def _pause_near(samples: np.ndarray[Any, Any], end: int, within_s: tuple[float, float]) -> int | None:
+    """Where the longest pause near `end` begins, in samples; None: there is none, the speaker went on."""
     step = int(FRAME_S * SPEECH.rate)
-    first, last = max(0, end - int(SNAP_S[0] * SPEECH.rate)), min(len(samples), end + int(SNAP_S[1] * SPEECH.rate))
-    frames = samples[first : first + (last - first) // step * step].astype(np.float32).reshape(-1, step)
+    before, after = (int(seconds * SPEECH.rate) for seconds in within_s)
+    first = max(0, end - before)
+    frames = samples[first : first + (len(samples) - first) // step * step].astype(np.float32).reshape(-1, step)
     if not len(frames):
-        return 0
+        return None
     loudness = np.sqrt((frames**2).mean(axis=1)) + 1.0
+    near = (before + after) // step
     longest, begin, run = 0, 0, 0
-    for at, quiet in enumerate(loudness < PAUSE * loudness.max()):
+    for at, quiet in enumerate(loudness < PAUSE * loudness[:near].max()):
         run = run + 1 if quiet else 0
-        if run >= longest > 0 or run > longest:  # of two equally long ones the later: a word has pauses inside
+        better = run >= longest > 0 or run > longest  # of two equally long ones the later: a word has pauses inside
+        if better and at + 1 - run <= near:
             longest, begin = run, at + 1 - run
-    return first + begin * step - end if longest else 0
+    lasts = begin + longest == len(frames)
+    if longest and (lasts or longest * FRAME_S >= LEAST_PAUSE_S):
+        return first + begin * step
+    return None
 
 
 def _loudness_db(samples: np.ndarray[Any, Any], end: int) -> float:
@@ -160,25 +194,42 @@ def _loudness_db(samples: np.ndarray[Any, Any], end: int) -> float:
 class MicroModel:
     """A model of pymicro-wakeword: the mean of its last answers counts."""
 
-    def __init__(self, model: Any, threshold: float) -> None:
+    def __init__(self, load: Callable[[], Any], features: Any, threshold: float) -> None:
+        """`load` makes the library's model; `features`: a generator of this model's own."""
+        model = load()
         self.id = str(model.id)
         self.phrase = str(model.wake_word)
         self._model = model
-        self._cutoff = threshold or float(model.probability_cutoff) * CUTOFF_FACTOR
+        self._cutoff = threshold or float(model.probability_cutoff)
+        self._pause = ImaginedPause(load(), features, self._cutoff)
         self._likely: int | None = None
-        """Steps since the model's answer rose above one half; None: it is below."""
+        """Steps since the word became likely; None: it is not."""
 
     def feed(self, features: Any) -> int | None:
         """See `Model`."""
         mean = self._model.process_streaming_prob(features)
-        newest = self._model._probabilities[-1] if self._model._probabilities else 0.0
-        if newest > 0.5:
+        newest = self._newest
+        if newest > LIKELY:
             self._likely = 0 if self._likely is None else self._likely + 1
         elif self._likely is not None and newest < 0.2:
             self._likely = None
         if mean is None or mean <= self._cutoff:
             return None
         return self._likely or 0
+
+    def suspect(self, heard: bytes, position: int) -> int | None:
+        """See `Model`."""
+        if self.id not in WANTS_PAUSE or self._newest < SUSPICION:
+            return None
+        return self._pause.find(heard, position)
+
+    def find_end(self, heard: bytes, estimate: int) -> int:
+        """See `Model`."""
+        return self._pause.find_end(heard, estimate)
+
+    @property
+    def _newest(self) -> float:
+        return self._model._probabilities[-1] if self._model._probabilities else 0.0
 
     def reset(self) -> None:
         """See `Model`."""
@@ -199,6 +250,14 @@ class OpenModel:
         """See `Model`."""
         certainties = list(self._model.process_streaming(features))  # all: each step counts for what follows
         return 1 if any(certainty > self._cutoff for certainty in certainties) else None
+
+    def suspect(self, heard: bytes, position: int) -> int | None:
+        """See `Model`: this library's models are sure at once, or not at all."""
+        return None
+
+    def find_end(self, heard: bytes, estimate: int) -> int:
+        """See `Model`."""
+        return estimate
 
     def reset(self) -> None:
         """See `Model`."""
@@ -232,7 +291,7 @@ def _load(engine: Engine, word: str, threshold: float) -> Model:
     for model in library.Model:
         if str(model.value).removesuffix("_v0.1") == name:
             if engine == "micro":
-                return MicroModel(library.MicroWakeWord.from_builtin(model), threshold)
+                return MicroModel(partial(library.MicroWakeWord.from_builtin, model), _features(engine), threshold)
             return OpenModel(library.OpenWakeWord.from_builtin(model), threshold)
     raise SettingsError(f"There is no wake word '{word}'. There are: {', '.join(known_words(engine))}.")
 
@@ -240,7 +299,8 @@ def _load(engine: Engine, word: str, threshold: float) -> Model:
 def _load_file(library: ModuleType, engine: Engine, path: Path, threshold: float) -> Model:
     try:
         if engine == "micro":
-            return MicroModel(library.MicroWakeWord.from_config(path.with_suffix(".json")), threshold)
+            load = partial(library.MicroWakeWord.from_config, path.with_suffix(".json"))
+            return MicroModel(load, _features(engine), threshold)
         path.open("rb").close()
         return OpenModel(library.OpenWakeWord.from_model(path), threshold)
     except (OSError, ValueError, KeyError) as error:
