@@ -98,7 +98,7 @@ def test_every_step_of_an_image_asks_for_what_it_should(dockerfile: Path, tmp_pa
     asked = log.read_text().splitlines()
     torch = [line for line in asked if "torch==1.2.3" in line]
     llama = [line for line in asked if "llama-cpp-python==" in line]
-    package = [line for line in asked if "wyoming-superwhisper[server] @ file:///" in line]
+    package = [line for line in asked if "wyoming-superwhisper[server,ctranslate2] @ file:///" in line]
     assert len(torch) == len(llama) == len(package) == steps.count("compilers") > 0
     assert all("--extra-index-url https://download.pytorch.org/whl/c" in line for line in torch)
     assert all("--no-binary" in line and "-DGGML_NATIVE=OFF" in line for line in llama)
