@@ -13,7 +13,7 @@ from tests.conftest import RunningServer
 from tests.home_assistant.core import HomeAssistantCore
 from tests.home_assistant.voice import add_by_hand, remove
 from wyoming_superwhisper.config.settings import HomeAssistantSettings, ServerSettings, Settings
-from wyoming_superwhisper.doctor import Finding, State
+from wyoming_superwhisper.doctor.finding import Finding, State
 from wyoming_superwhisper.home_assistant import examination
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]

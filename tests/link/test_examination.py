@@ -29,7 +29,7 @@ from wyoming_superwhisper.config.settings import (
     Settings,
     TlsSettings,
 )
-from wyoming_superwhisper.doctor import Finding, State
+from wyoming_superwhisper.doctor.finding import Finding, State
 from wyoming_superwhisper.home_assistant import client, examination
 from wyoming_superwhisper.home_assistant.examination import Facts
 from wyoming_superwhisper.home_assistant.registries import MOST_DEVICES, Registries

@@ -9,11 +9,11 @@ import sys
 import textwrap
 from collections.abc import Iterator
 
-from wyoming_superwhisper import doctor
 from wyoming_superwhisper.cli import options as shared
 from wyoming_superwhisper.config.settings import Settings
-from wyoming_superwhisper.doctor import Finding, State
-from wyoming_superwhisper.home_assistant import examination
+from wyoming_superwhisper.doctor import examination
+from wyoming_superwhisper.doctor.finding import Finding, State
+from wyoming_superwhisper.home_assistant import examination as home_assistant
 
 EPILOG = "exit status: 0 no problem, 1 problems, 2 wrong settings or options"
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine the machine and print what is found as it is found."""
-    settings, about_settings = doctor.check_settings(lambda: shared.server_settings(options, quiet=True))
+    settings, about_settings = examination.check_settings(lambda: shared.server_settings(options, quiet=True))
     problems = 0
     for finding in itertools.chain([about_settings], _findings(settings, options.home_assistant)):
         problems += finding.state is State.PROBLEM
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _findings(settings: Settings, home_assistant_only: bool) -> Iterator[Finding]:
     if not home_assistant_only:
-        yield from doctor.examine(settings)
+        yield from examination.examine(settings)
     if home_assistant_only or settings.home_assistant.url:
-        yield from examination.check_home_assistant(settings)
+        yield from home_assistant.check_home_assistant(settings)
 
 
 def _as_text(finding: Finding, colour: bool) -> str:

@@ -22,7 +22,7 @@ from wyoming_superwhisper import client as wyoming_client
 from wyoming_superwhisper import discovery
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.config.settings import HomeSettings, Settings
-from wyoming_superwhisper.doctor import Finding, State
+from wyoming_superwhisper.doctor.finding import Finding, State
 from wyoming_superwhisper.errors import SettingsError, SuperwhisperError
 from wyoming_superwhisper.home import domain_of, fold
 from wyoming_superwhisper.home_assistant.client import Client, Connection
