@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
 from tests.speech import pcm, sound, speech
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
-from wyoming_superwhisper.satellite.hearing import WordListener
+from wyoming_superwhisper.satellite.hearing import Ears, WordListener
+from wyoming_superwhisper.satellite.microphone import Deliver, Microphone
 from wyoming_superwhisper.satellite.stillness import HELD_S, STIRS_ON_S, DozingListener, Stillness
 from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
 
@@ -107,3 +110,49 @@ def test_a_room_is_still_again_a_while_after_a_sound() -> None:
     still_from_s = after.index(False) * 0.06
     assert STIRS_ON_S - 0.2 <= still_from_s <= STIRS_ON_S + HELD_S
     assert not any(after[after.index(False) + 20 :])
+
+
+class StillCapture:
+    """A microphone in a still room that delivers when it is asked to."""
+
+    format = SPEECH
+    finite = False
+    patient = False
+
+    def __init__(self) -> None:
+        self.wanted: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def run(self, deliver: Deliver) -> None:
+        while True:
+            deliver(await self.wanted.get())
+
+
+async def test_the_microphone_is_asked_for_more_at_once_only_while_nothing_goes_on() -> None:
+    capture = StillCapture()
+    async with Microphone(capture) as microphone:
+        ears = Ears(microphone, DozingListener(WakeWordListener(WakeWordSettings(words=("okay_nabu",)))))
+        ears.listen_for_words(True)
+        listening = asyncio.create_task(ears.run())
+
+        async def hear(audio: bytes) -> bool:
+            expected = ears.position + len(audio)
+            for chunk in chunks(audio):
+                capture.wanted.put_nowait(chunk)
+            while ears.position < expected:  # noqa: ASYNC110 - they tell nobody how far they are
+                await asyncio.sleep(0)
+            return capture.patient
+
+        assert not await hear(SPEECH.silence(STIRS_ON_S - 0.3))
+        assert await hear(SPEECH.silence(3.0))
+        recording = ears.record(ears.position)
+        assert not capture.patient
+        assert not await hear(SPEECH.silence(3.0))
+        ears.close(recording)
+        assert await hear(SPEECH.silence(0.12))
+        ears.listen_for_voice(True)
+        assert not await hear(SPEECH.silence(0.12))
+        ears.listen_for_voice(False)
+        assert await hear(SPEECH.silence(0.12))
+        assert not await hear(speech("Bonjour.", "fr", before_s=0.0, after_s=0.0))
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)

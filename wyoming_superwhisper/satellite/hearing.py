@@ -29,6 +29,10 @@ class WordListener(Protocol):
     """Listens for wake words in what it is fed."""
 
     @property
+    def dozes(self) -> bool:
+        """Whether nothing stirs in the room, so that nothing will be heard for a moment."""
+
+    @property
     def heard_bytes(self) -> int:
         """How much it was fed."""
 
@@ -125,6 +129,7 @@ class Ears:
 
     def record(self, since: int) -> Recording:
         """What was heard since that position, as far as it is still kept, and what will be."""
+        self._microphone.be_patient(False)
         recording = Recording(self.finite)
         start = self.position - self._kept_bytes
         for chunk in self._kept:
@@ -158,6 +163,12 @@ class Ears:
             self._feed_words(self._words, chunk, begin)
         if self._voice is not None:
             self._feed_voice(self._voice, chunk)
+        self._microphone.be_patient(self._nothing_goes_on)
+
+    @property
+    def _nothing_goes_on(self) -> bool:
+        words = self._words if self._listening_for_words else None
+        return not self._recordings and self._voice is None and (words is None or words.dozes)
 
     def _feed_words(self, words: WordListener, chunk: bytes, begin: int) -> None:
         skipped = begin - words.heard_bytes  # what was heard while words were not listened for

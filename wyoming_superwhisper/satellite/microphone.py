@@ -48,6 +48,8 @@ class Capture(Protocol):
     format: AudioFormat
     finite: bool
     """Whether the sound has an end of its own, as that of a file has."""
+    patient: bool
+    """Whether nobody is in a hurry: it may deliver more at once and less often, so as to cost less."""
 
     async def run(self, deliver: Deliver) -> None:
         """Deliver mono audio of `format` until cancelled; returns at the end of a file, or when the device is gone.
@@ -82,6 +84,10 @@ class Microphone:
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait([self._task])
+
+    def be_patient(self, patient: bool) -> None:
+        """Whether nobody is in a hurry: then it may deliver more at once and less often, so as to cost less."""
+        self._capture.patient = patient
 
     async def read(self) -> bytes:
         """What comes next, a chunk of any length; b"": the sound has ended."""
@@ -181,6 +187,7 @@ class WavCapture:
     """A WAV file, at the pace at which it was spoken."""
 
     finite = True
+    patient = False
 
     def __init__(self, path: str) -> None:
         """Raises `SettingsError` for a file that is no WAV file."""
@@ -203,6 +210,7 @@ class CommandCapture:
     """A program that writes s16le to its standard output: arecord, parec or any other."""
 
     finite = False
+    patient = False
 
     def __init__(self, command: list[str], settings: MicSettings) -> None:
         self.format = AudioFormat(settings.rate or COMMAND_RATE, 2, 1)
@@ -245,6 +253,7 @@ class PortAudioCapture:
     """A device of PortAudio, at the rate it prefers."""
 
     finite = False
+    patient = False
 
     def __init__(self, name: str, settings: MicSettings) -> None:
         """Raises `SettingsError` where there is no such device."""

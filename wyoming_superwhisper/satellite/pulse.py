@@ -22,6 +22,10 @@ PLAYBACK_RATE = 48_000
 """Rate that is played at where the settings name none, in Hz: what most devices have."""
 FRAGMENT_S = 0.06
 """What a capture delivers at once, in seconds."""
+PATIENT_S = 0.18
+"""What it delivers at once while nobody is in a hurry, in seconds."""
+NAP = 0.8
+"""For this share of the time that it takes, its thread sleeps: packets come more often, and each would wake it."""
 AHEAD_S = 0.6
 """Sound that the server holds ahead of what is heard, so that a busy machine plays without gaps, in seconds."""
 REQUEST_S = 0.25
@@ -128,6 +132,8 @@ class PulseCapture:
         self._device = device
         self._settings = settings
         self._pick = pick
+        self.patient = False
+        """See `Capture`."""
 
     async def run(self, deliver: Callable[[bytes], None]) -> None:
         """See `Capture`."""
@@ -156,9 +162,12 @@ class PulseCapture:
     def _record(self, stopping: threading.Event, deliver: Callable[[bytes], object]) -> None:
         channels, channel = self._settings.channels, self._settings.channel
         stream = Stream(_RECORD, self._device, self.format, channels)
-        size = round(FRAGMENT_S * self.format.rate) * 2 * channels
         try:
-            while not stopping.is_set():
+            while True:
+                seconds = PATIENT_S if self.patient else FRAGMENT_S
+                if stopping.wait(NAP * seconds):
+                    return
+                size = round(seconds * self.format.rate) * 2 * channels
                 deliver(self._pick(stream.read(size), channels, channel))
         finally:
             stream.close()

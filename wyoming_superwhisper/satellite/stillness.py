@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
 Powers = np.ndarray[Any, np.dtype[np.float64]]
 
 WINDOW_S = 0.06
-"""Sound is judged in pieces of at least this length, in seconds: shorter ones of the same noise differ too much."""
+"""Sound is judged in pieces of this length, in seconds: shorter ones of the same noise differ too much."""
 BANDS_HZ = (200, 600, 1200, 2400, 7800)
 """Bounds of the bands that are followed each for itself: a word rises out of noise in some of them first, in Hz."""
 SMOOTH = 0.3
@@ -30,55 +29,54 @@ FOLLOWS, FALLS, RISES = 0.05, 0.3, 0.02
 HELD_S = 2.0
 """What a listener that dozed hears first of all when something stirs: all that a model remembers, in seconds."""
 
+_WINDOW_BYTES = SPEECH.bytes_of(WINDOW_S)
+_LENGTH = _WINDOW_BYTES // SPEECH.frame_bytes
+_SHAPE = np.hanning(_LENGTH)
+_BOUNDS = np.rint(np.array(BANDS_HZ) * _LENGTH / SPEECH.rate).astype(int)
+_SCALE = 2.0 / _LENGTH / float(np.dot(_SHAPE, _SHAPE))
+
 
 class Stillness:
     """Follows the noise that is always there, and tells what rises out of it."""
 
     def __init__(self) -> None:
-        self._waiting = b""
+        self._rest = b""
         self._level: Powers | None = None
         self._noise: Powers = np.zeros(len(BANDS_HZ) - 1)
         self._stirs_s = STIRS_ON_S
 
     def feed(self, audio: bytes) -> bool:
         """Take the next audio, 16 kHz mono; whether something stirs, or did so just before."""
-        self._waiting += audio
-        seconds = SPEECH.seconds(len(self._waiting))
-        if seconds >= WINDOW_S:
-            self._judge(_powers(np.frombuffer(self._waiting, "<i2")), seconds)
-            self._waiting = b""
+        audio = self._rest + audio
+        whole = len(audio) - len(audio) % _WINDOW_BYTES
+        self._rest = audio[whole:]
+        for at in range(0, whole, _WINDOW_BYTES):
+            self._judge(_powers(audio[at : at + _WINDOW_BYTES]))
         return self._stirs_s > 0
 
-    def _judge(self, powers: Powers, seconds: float) -> None:
+    def _judge(self, powers: Powers) -> None:
         if self._level is None:
             self._level, self._noise = powers, powers
         self._level = self._level + SMOOTH * (powers - self._level)
         stirs = bool((self._level > LOUDER * self._noise + LEAST_POWER).any())
-        self._stirs_s = STIRS_ON_S if stirs else max(0.0, self._stirs_s - seconds)
+        self._stirs_s = STIRS_ON_S if stirs else max(0.0, self._stirs_s - WINDOW_S)
         follows = np.where(self._level * LOUDER < self._noise, FALLS, RISES if stirs else FOLLOWS)
         self._noise = self._noise + follows * (self._level - self._noise)
 
 
-def _powers(samples: np.ndarray[Any, np.dtype[np.int16]]) -> Powers:
+def _powers(window: bytes) -> Powers:
     """Power in each band."""
-    window, bounds, scale = _window(len(samples))
-    spectrum = np.fft.rfft(samples * window)
-    powers: Powers = np.add.reduceat(spectrum.real**2 + spectrum.imag**2, bounds)[:-1] * scale
+    spectrum = np.fft.rfft(np.frombuffer(window, "<i2") * _SHAPE)
+    powers: Powers = np.add.reduceat(spectrum.real**2 + spectrum.imag**2, _BOUNDS)[:-1] * _SCALE
     return powers
-
-
-@lru_cache(maxsize=8)
-def _window(length: int) -> tuple[Powers, np.ndarray[Any, np.dtype[np.int64]], float]:
-    """For pieces of so many samples: their window, the bounds of the bands in their spectrum, and its scale."""
-    window = np.hanning(length)
-    bounds = np.rint(np.array(BANDS_HZ) * length / SPEECH.rate).astype(np.int64)
-    return window, bounds, 2.0 / length / float(np.dot(window, window))
 
 
 class DozingListener:
     """Listens for wake words while something stirs; of a still room it only keeps what its models would remember."""
 
     def __init__(self, words: WakeWordListener) -> None:
+        self.dozes = False
+        """Whether the room is still."""
         self._words = words
         self._stillness = Stillness()
         self._held: deque[bytes] = deque()
@@ -91,9 +89,11 @@ class DozingListener:
 
     def feed(self, chunk: bytes) -> Detection | None:
         """Take the next audio; the wake word that it completes."""
-        self._held.append(chunk)
+        for at in range(0, len(chunk), _WINDOW_BYTES):  # where a word ends is counted in such pieces
+            self._held.append(chunk[at : at + _WINDOW_BYTES])
         self._held_bytes += len(chunk)
-        if self._stillness.feed(chunk):
+        self.dozes = not self._stillness.feed(chunk)
+        if not self.dozes:
             return self._listen()
         while self._held_bytes - len(self._held[0]) >= SPEECH.bytes_of(HELD_S):
             self._sleep_through(self._held.popleft())
@@ -106,7 +106,7 @@ class DozingListener:
         self._words.reset()
 
     def _listen(self) -> Detection | None:
-        """Hear what was held, in the pieces in which it came: where a word ends is counted in them."""
+        """Hear what was held."""
         found: Detection | None = None
         while self._held:
             chunk = self._held.popleft()
