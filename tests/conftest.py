@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from wyoming_superwhisper import logs
+
 READY_S = 60.0
 
 LLAMA_TESTS = ("test_llama.py", "test_llm_grammar.py", "test_demo_llama.py", "test_gpu_llama.py")
@@ -35,13 +37,14 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 @pytest.fixture(autouse=True)
-def log_levels() -> Iterator[None]:
-    """Levels that a test has set, as the command line does, are put back after it."""
+def logging_as_before() -> Iterator[None]:
+    """Levels that a test has set, as the command line does, are put back after it, and the turn it logs for."""
     ours = [logging.getLogger(name) for name in (None, "wyoming_superwhisper")]
     levels = [logger.level for logger in ours]
     yield
     for logger, level in zip(ours, levels, strict=True):
         logger.setLevel(level)
+    logs.turn.set("")
 
 
 @dataclass(frozen=True)
