@@ -1,6 +1,6 @@
 """Many satellites at once: how long each waits, and how much gets through.
 
-    python -m benchmarks.load [--clients 1 4 16 64] [-n UTTERANCES]
+    python -m benchmarks.load [--clients 1 4 16 64] [-n UTTERANCES] [--first]
 
 "Speaking at once": every client streams commands at the pace they are spoken, one after the other. "Back to back":
 every client sends files as fast as they go; what counts then is how many are answered in a second.
@@ -27,11 +27,14 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("-n", type=int, default=3, help="utterances of each client")
     parser.add_argument("--files", type=int, default=96, help="files for the throughput")
+    parser.add_argument("--first", action="store_true", help="before all else on a shared machine (Linux, as root)")
     options = parser.parse_args()
     report = Report("load")
     print(servers.versions())
     spoken = commands(48, 0.7)
     with servers.ours() as server:
+        if options.first:
+            servers.put_first(server)
         report.heading("Speaking at once: audio-stop → transcript")
         for clients in options.clients:
             _speaking(report, "ours", server.port, spoken, clients, options.n)
@@ -39,6 +42,8 @@ def main() -> None:
         ours = [_throughput(report, "ours", server, spoken, at_once, options.files) for at_once in (1, 16)]
     if servers.have_peers():
         with servers.faster_whisper() as server:
+            if options.first:
+                servers.put_first(server)
             report.heading("wyoming-faster-whisper, same weights")
             for clients in [clients for clients in options.clients if clients <= 16]:
                 _speaking(report, "peer", server.port, spoken, clients, options.n)

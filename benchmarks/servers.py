@@ -41,13 +41,16 @@ class Running:
 
     def memory_mb(self) -> float:
         """Resident memory of all its processes, what they share counted once for each process's part."""
+        return sum(one.memory_full_info().pss for one in self.processes()) / 2**20
+
+    def processes(self) -> list[psutil.Process]:
+        """Its processes."""
         root = psutil.Process(self.process.pid)
-        return sum(one.memory_full_info().pss for one in (root, *root.children(recursive=True))) / 2**20
+        return [root, *root.children(recursive=True)]
 
     def processor_s(self) -> float:
         """Processor time that all its processes have taken so far: hardly depends on what else the machine does."""
-        root = psutil.Process(self.process.pid)
-        return sum(sum(one.cpu_times()[:2]) for one in (root, *root.children(recursive=True)))
+        return sum(sum(one.cpu_times()[:2]) for one in self.processes())
 
 
 @contextmanager
@@ -85,6 +88,13 @@ def piper() -> Iterator[Running]:
         command = [str(PEERS), "-m", "wyoming_piper", *(part for pair in options.items() for part in pair)]
         with _running("wyoming-piper", port, command, speech=True) as server:
             yield server
+
+
+def put_first(server: Running) -> None:
+    """Have the scheduler prefer a server, and this process, to all else on a shared machine (Linux, as root)."""
+    for process in (psutil.Process(), *server.processes()):
+        # Linux shares the processors out by session first, and what `nice` says counts within one only.
+        Path(f"/proc/{process.pid}/autogroup").write_text("-19", "ascii")
 
 
 def have_peers() -> bool:
