@@ -13,7 +13,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch  # noqa: TID253  this module is imported by engines.whisper when it loads, in its worker
 
@@ -97,13 +96,12 @@ def _quicker(checkpoint: Checkpoint, wish: Wish) -> Decoder:
     theirs = _Ctranslate2(checkpoint, wish)
     if wish.compute == "int8":
         return theirs.decoder()  # transformers can't
-    noted = whisper_conversion.read_notes(theirs.folder, _TIMES)
-    if noted.get("of") == _measured_of(wish):
-        times, ours = noted["ms"], None
-    else:
+    noted, case = whisper_conversion.read_notes(theirs.folder, _TIMES), _case(wish)
+    times, ours = _as_times(noted.get(case)), None
+    if times is None:
         ours = _Transformers(checkpoint, wish)
         times = _measure(checkpoint, {TRANSFORMERS: ours.make, CTRANSLATE2: theirs.make})
-        whisper_conversion.write_notes(theirs.folder, _TIMES, {"of": _measured_of(wish), "ms": times})
+        whisper_conversion.write_notes(theirs.folder, _TIMES, {**noted, case: times})
     chosen, other = sorted((TRANSFORMERS, CTRANSLATE2), key=lambda name: times[name])
     logger.info(
         "Whisper is decoded by %s: %.1f ms for a command of %g s, by %s %.1f ms (%s)",
@@ -114,14 +112,21 @@ def _quicker(checkpoint: Checkpoint, wish: Wish) -> Decoder:
     return (ours or _Transformers(checkpoint, wish)).decoder()
 
 
-def _measured_of(wish: Wish) -> dict[str, Any]:
+def _as_times(noted: object) -> dict[str, float] | None:
+    """What was noted, if it is what we write; None: measure again."""
+    if not isinstance(noted, dict) or set(noted) != {TRANSFORMERS, CTRANSLATE2}:
+        return None
+    return noted if all(isinstance(time_ms, float) for time_ms in noted.values()) else None
+
+
+def _case(wish: Wish) -> str:
     """What the times depend on."""
     import ctranslate2
 
     versions = f"torch {torch.__version__}, ctranslate2 {ctranslate2.__version__}"
-    machine = f"{platform.machine()} {platform.processor()} {usable_cpus()}"
-    wanted = f"{wish.compute} {wish.threads} {'speech' if wish.speech_window else 'full'}"
-    return {"versions": versions, "machine": machine, "wish": wanted}
+    machine = f"{platform.machine()} with {usable_cpus()} processors"
+    window = "speech" if wish.speech_window else "full"
+    return f"{versions}; {machine}; {wish.compute}, {wish.threads} threads, window {window}"
 
 
 def _measure(checkpoint: Checkpoint, makers: Mapping[str, Callable[[Rules], Decoder]]) -> dict[str, float]:
