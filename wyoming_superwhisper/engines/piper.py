@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from wyoming_superwhisper.engines.base import Call
 from wyoming_superwhisper.engines.card import check_card
-from wyoming_superwhisper.engines.processors import usable_cpus
+from wyoming_superwhisper.engines.processors import physical_cores
 from wyoming_superwhisper.errors import (
     BadData,
     EngineUnavailable,
@@ -47,8 +47,6 @@ MOST_GAIN = 8.0
 MOST_VOICES_LOADED = 4
 """Voices kept in memory; the one unused for longest makes room for another."""
 
-_SMALL_MODEL_BYTES = 5_000_000
-_MOST_THREADS = 4
 _FULL_SCALE = 32767.0
 _WARM_UP_TEXTS = ("1.", "1, 2, 3, 4, 5, 6, 7, 8, 9, 10.")
 
@@ -197,11 +195,14 @@ class PiperEngine:
         return loaded
 
     def _session(self, model: Path) -> Any:
-        """Piper's own loading sets no threads: it would take every core, and spin on them."""
+        """As Piper's own loading makes one, but its threads sleep while they wait, and are bound to no core.
+
+        As many of them, all the same: how the work is shared out changes the last bit of some samples.
+        """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads or _threads_for(model)
+        options.intra_op_num_threads = self._threads or physical_cores()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
@@ -259,12 +260,6 @@ def _warm_up(voice: Any) -> None:
     for text in _WARM_UP_TEXTS:
         for _ in voice.synthesize(text):
             pass
-
-
-def _threads_for(model: Path) -> int:
-    if model.stat().st_size < _SMALL_MODEL_BYTES:
-        return 1  # more would wait for each other longer than they work
-    return min(_MOST_THREADS, usable_cpus())
 
 
 def _check_files(name: str, paths: Mapping[str, str]) -> None:
