@@ -157,6 +157,7 @@ class FakeStreams:
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
         self._streams: dict[int, list[int]] = {}
+        self._opened = 0
         self._calls: list[Call] = []
 
     def load(self) -> Mapping[str, Any]:
@@ -175,9 +176,9 @@ class FakeStreams:
     def _answer(self, call: Call) -> None:
         kind, _, verb = call.method.partition(".")
         if verb == "open":
-            number = len(self._streams) + 1  # the same numbers again after a restart, as a trap
-            self._streams[number] = []
-            call.done({"stream": number})
+            self._opened += 1  # the same numbers again after a restart, as a trap
+            self._streams[self._opened] = []
+            call.done({"stream": self._opened})
         elif verb == "close":
             self._streams.pop(call.data["stream"], None)
             call.done({})
