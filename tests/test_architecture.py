@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "conversation", "phrases", "timers"},
     "server": {"server", "handlers", "pipeline.services", "config.settings", "access", "wire"},
     "operations": {"operations", "engines.front", "config", "access", "gpu"},
+    "wire": {"wire", "byte_budget"},
     "client": {"client", "access", "audio", "wire"},
     "satellites": {
         "satellites", "client", "discovery", "handlers.run_pipeline", "pipeline", "satellite.reconnect", "timers",
