@@ -94,7 +94,10 @@ def put_first(server: Running) -> None:
     """Have the scheduler prefer a server, and this process, to all else on a shared machine (Linux, as root)."""
     for process in (psutil.Process(), *server.processes()):
         # Linux shares the processors out by session first, and what `nice` says counts within one only.
-        Path(f"/proc/{process.pid}/autogroup").write_text("-19", "ascii")
+        try:
+            Path(f"/proc/{process.pid}/autogroup").write_text("-19", "ascii")
+        except OSError as error:
+            raise SystemExit(f"--first needs Linux with sched_autogroup, and root: {error}") from error
 
 
 def have_peers() -> bool:
