@@ -15,6 +15,7 @@ from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.connection import ServerLink
 from wyoming_superwhisper.satellite.description import describe
+from wyoming_superwhisper.satellite.ducking import make_ducking
 from wyoming_superwhisper.satellite.hearing import Ears
 from wyoming_superwhisper.satellite.link import Link, LinkLost
 from wyoming_superwhisper.satellite.memory import kept_file
@@ -111,6 +112,9 @@ async def _tell_others(
     settings: SatelliteSettings, stack: contextlib.AsyncExitStack, news: News, runner: Runner
 ) -> None:
     """Everybody who is to know what happens, imported only where the settings name them. Raises `SettingsError`."""
+    ducking = make_ducking(settings.snd, kept_file(settings.name, "ducked.json"))
+    if ducking is not None:
+        news.subscribe(await stack.enter_async_context(ducking))
     hooks = settings.hooks
     if hooks.commands:
         from wyoming_superwhisper.satellite.hooks import Hooks
