@@ -15,8 +15,10 @@ import pytest
 from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.config.satellite_settings import MicSettings, SndSettings
 from wyoming_superwhisper.errors import SettingsError
+from wyoming_superwhisper.satellite.capture import Deliver
 from wyoming_superwhisper.satellite.device import Device, parse_device
-from wyoming_superwhisper.satellite.microphone import CommandCapture, Deliver, Microphone, make_microphone
+from wyoming_superwhisper.satellite.microphone import Microphone, make_microphone
+from wyoming_superwhisper.satellite.program import CommandCapture
 from wyoming_superwhisper.satellite.reconnect import FIRST_PAUSE_S, JITTER, LONGEST_PAUSE_S, Backoff
 from wyoming_superwhisper.satellite.speaker import make_speaker
 

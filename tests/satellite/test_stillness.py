@@ -10,8 +10,9 @@ import pytest
 from tests.speech import pcm, sound, speech
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
+from wyoming_superwhisper.satellite.capture import Deliver
 from wyoming_superwhisper.satellite.hearing import Ears, WordListener
-from wyoming_superwhisper.satellite.microphone import Deliver, Microphone
+from wyoming_superwhisper.satellite.microphone import Microphone
 from wyoming_superwhisper.satellite.stillness import HELD_S, STIRS_ON_S, DozingListener, Stillness
 from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
 

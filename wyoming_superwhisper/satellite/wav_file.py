@@ -1,0 +1,87 @@
+"""WAV files as microphone and loudspeaker."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import wave
+from pathlib import Path
+from typing import BinaryIO
+
+from wyoming_superwhisper.audio import AudioFormat, read_wav
+from wyoming_superwhisper.errors import BadFormat, SettingsError
+from wyoming_superwhisper.satellite.capture import CHUNK_S, Deliver
+
+
+class WavCapture:
+    """A WAV file, at the pace at which it was spoken."""
+
+    finite = True
+    patient = False
+
+    def __init__(self, path: str) -> None:
+        """Raises `SettingsError` for a file that is no WAV file."""
+        try:
+            self.format, self._audio = read_wav(path)
+        except BadFormat as error:
+            raise SettingsError(str(error)) from error
+
+    async def run(self, deliver: Deliver) -> None:
+        """See `Capture`."""
+        step = self.format.bytes_of(CHUNK_S)
+        began = time.monotonic()
+        for at in range(0, len(self._audio), step):
+            chunk = self._audio[at : at + step]
+            await asyncio.sleep(began + self.format.seconds(at + len(chunk)) - time.monotonic())
+            deliver(chunk)
+
+
+class WavSink:
+    """A WAV file that holds all replies, one after another; whole after each of them."""
+
+    def __init__(self, path: str, format: AudioFormat) -> None:
+        """Raises `SettingsError` where the file can't be written."""
+        self.format = format
+        self._path = _writable(path)
+        self._file: BinaryIO | None = None
+        self._writer: wave.Wave_write | None = None
+
+    async def begin(self) -> None:
+        """See `Sink`."""
+        if self._writer is not None:
+            return
+        self._file = self._path.open("wb")
+        self._writer = wave.open(self._file, "wb")  # noqa: SIM115 - closed by close()
+        self._writer.setframerate(self.format.rate)
+        self._writer.setsampwidth(self.format.width)
+        self._writer.setnchannels(self.format.channels)
+
+    async def write(self, audio: bytes) -> None:
+        """See `Sink`."""
+        if self._writer is not None:
+            self._writer.writeframesraw(audio)
+
+    async def finish(self) -> None:
+        """See `Sink`."""
+        if self._writer is not None and self._file is not None:
+            self._writer.writeframes(b"")  # sets the length in the header right
+            self._file.flush()
+
+    async def abort(self) -> None:
+        """See `Sink`."""
+        await self.finish()
+
+    async def close(self) -> None:
+        """See `Sink`."""
+        if self._writer is not None and self._file is not None:
+            self._writer.close()
+            self._file.close()
+            self._writer = self._file = None
+
+
+def _writable(path: str) -> Path:
+    """The path of a file to be written. Raises `SettingsError` where its folder is not there."""
+    target = Path(path)
+    if not target.resolve().parent.is_dir():
+        raise SettingsError(f"The folder of {path} does not exist.")
+    return target
