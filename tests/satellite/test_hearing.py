@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import psutil
 import pytest
 
 from tests.speech import speech
@@ -142,6 +143,19 @@ def test_a_short_word_said_at_once_is_an_utterance(text: str, voice: str) -> Non
     utterance = Utterance(0.6)
     utterance.feed(SPEECH.silence(0.02) + say(text, voice) + SPEECH.silence(1.3))
     assert utterance.over
+
+
+def test_judges_that_are_made_one_after_another_need_no_more_memory_and_judge_alike() -> None:
+    judge = make_judge()
+    spoken = SPEECH.silence(0.5) + say("Hello.")
+    frames = [spoken[at : at + 320] for at in range(0, len(spoken) - 320, 320)]
+    first = [judge.judge(frame) for frame in frames]
+    process = psutil.Process()
+    before = process.memory_info().rss
+    for _ in range(300):
+        judge = make_judge()
+    assert process.memory_info().rss - before < 1_000_000
+    assert [judge.judge(frame) for frame in frames] == first
 
 
 def test_the_chunks_change_nothing() -> None:

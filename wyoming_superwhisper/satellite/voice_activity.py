@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import weakref
 from collections import deque
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -110,6 +111,10 @@ def make_judge() -> Judge:
         return LoudnessJudge()
 
 
+_IDLE: list[Any] = []
+"""Detectors that nobody uses: pymicro-vad never frees one (11 KB each), so they are used again."""
+
+
 class MicroVadJudge:
     """pymicro-vad: a small neural network, whose answer is a mean over the last third of a second."""
 
@@ -119,7 +124,9 @@ class MicroVadJudge:
 
     def __init__(self) -> None:
         """Raises ImportError or OSError where there is no build of it."""
-        self._vad = importlib.import_module("pymicro_vad").MicroVad()
+        self._vad = _IDLE.pop() if _IDLE else importlib.import_module("pymicro_vad").MicroVad()
+        self._vad.reset()
+        weakref.finalize(self, _IDLE.append, self._vad)
         for _ in range(round(self.WARM_UP_S / FRAME_S)):
             self._vad.process_10ms(bytes(_FRAME_BYTES))
 
