@@ -1,4 +1,7 @@
-"""A server for one kind of turn, that says on standard output which state the turn has reached; to be killed."""
+"""A server for one kind of turn, that says on standard output which state the turn has reached; to be killed.
+
+python short_server.py PORT [ADDRESS [NAME]]: with a name it is advertised on the network.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from wyoming.handle import Handled
 from wyoming.info import Info
 from wyoming.ping import Ping, Pong
 from wyoming.vad import VoiceStopped
+
+from wyoming_superwhisper.discovery import Advertisement
 
 VOICE = {"rate": 22050, "width": 2, "channels": 1}
 
@@ -56,9 +61,13 @@ async def answer(writer: asyncio.StreamWriter) -> None:
 
 
 async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", int(sys.argv[1]))
+    port, host, name = [*sys.argv[1:], *("127.0.0.1", "")[len(sys.argv) - 2 :]]
+    server = await asyncio.start_server(serve, host, int(port))
     print("up", flush=True)
-    await server.serve_forever()
+    async with contextlib.AsyncExitStack() as stack:
+        if name:
+            await stack.enter_async_context(Advertisement("server", name, int(port), host))
+        await server.serve_forever()
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,15 +27,21 @@ STATES = ("idle", "listening", "thinking", "speaking")
 class Killable:
     """A small server in a process of its own, at an address of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *options: str, prefix: Sequence[str] = ()) -> None:
         self.port = port
+        self.options = options
+        self.prefix = prefix
         self.process: asyncio.subprocess.Process | None = None
         self.lines: asyncio.Queue[str] = asyncio.Queue()
         self.reading: asyncio.Task[None] | None = None
 
+    @property
+    def uri(self) -> str:
+        return f"tcp://127.0.0.1:{self.port}"
+
     async def start(self) -> None:
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, str(SERVER), str(self.port), stdout=asyncio.subprocess.PIPE
+            *self.prefix, sys.executable, str(SERVER), str(self.port), *self.options, stdout=asyncio.subprocess.PIPE
         )
         self.lines = asyncio.Queue()
         self.reading = asyncio.create_task(self._read(self.process, self.lines))
@@ -58,13 +68,15 @@ class Killable:
 
 
 @asynccontextmanager
-async def dialling_satellite(folder: Path, port: int) -> AsyncIterator[Satellite]:
+async def dialling_satellite(
+    folder: Path, server: str, *options: str, prefix: Sequence[str] = ()
+) -> AsyncIterator[Satellite]:
     room = folder / "room.raw"
     room.touch()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "wyoming_superwhisper", "satellite", "--server", f"tcp://127.0.0.1:{port}",
+        *prefix, sys.executable, "-m", "wyoming_superwhisper", "satellite", "--server", server,
         "--mic", microphone(room), "--snd", player(folder / "played.raw"), "--set", "timers.keep=false",
-        "--set", "snd.lead_in_s=0", "--log-level", "debug",
+        "--set", "snd.lead_in_s=0", "--log-level", "debug", *options,
         stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     one = Satellite(process, "", bytearray(), folder / "played.raw")
@@ -94,14 +106,29 @@ async def ready(one: Satellite, count: int, timeout_s: float = 10.0) -> None:
             await asyncio.sleep(0.01)
 
 
+async def resources(one: Satellite, web: int) -> dict[str, int]:
+    """What the idle satellite holds."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", web)
+    writer.write(b"GET /state HTTP/1.1\r\n\r\n")
+    state = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
+    writer.close()
+    await writer.wait_closed()
+    assert state["state"] == "idle"
+    process = psutil.Process(one.process.pid)
+    children = [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
+    return {
+        "tasks": state["tasks"], "threads": process.num_threads(), "files": process.num_fds(), "programs": len(children)
+    }  # fmt: skip
+
+
 async def kill_in_each_state(folder: Path, rounds: int) -> None:
     """The server is killed in each state in turn; each time the satellite is back soon after the server is."""
-    server = Killable(free_port())
+    server, web = Killable(free_port()), free_port()
     await server.start()
     try:
-        async with dialling_satellite(folder, server.port) as one:
+        async with dialling_satellite(folder, server.uri, "--set", f"hooks.web=127.0.0.1:{web}") as one:
             await ready(one, 1)
-            resources: list[tuple[int, int]] = []
+            held: list[dict[str, int]] = []
             for number in range(rounds):
                 count = one.log.count(b"Ready")
                 state = STATES[number % len(STATES)]
@@ -113,32 +140,31 @@ async def kill_in_each_state(folder: Path, rounds: int) -> None:
                 began = time.monotonic()
                 await ready(one, count + 1, 8)
                 assert time.monotonic() - began < 5.0, state
-                if number % len(STATES) == 0:
-                    process = psutil.Process(one.process.pid)
-                    resources.append((process.num_fds(), process.num_threads()))
-            assert resources[-1][0] <= resources[0][0] + 1, resources
-            assert resources[-1][1] <= resources[0][1] + 1, resources
+                if state == STATES[-1]:
+                    held.append(await resources(one, web))
+            for kind, first in held[0].items():
+                assert held[-1][kind] <= first, held
             one.process.send_signal(signal.SIGUSR1)
             await server.said("speaking")
     finally:
         await server.end()
 
 
-async def test_the_server_may_be_killed_in_each_state(tmp_path: Path) -> None:
-    await kill_in_each_state(tmp_path, 4)
+async def test_the_server_may_be_killed_in_each_state_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    await kill_in_each_state(tmp_path, 8)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 async def test_the_server_may_be_killed_fifty_times_in_a_row(tmp_path: Path) -> None:
-    await kill_in_each_state(tmp_path, 50)
+    await kill_in_each_state(tmp_path, 52)
 
 
 async def test_a_server_that_is_stopped_in_mid_turn_is_noticed_and_comes_back(tmp_path: Path) -> None:
     server = Killable(free_port())
     await server.start()
     try:
-        async with dialling_satellite(tmp_path, server.port) as one:
+        async with dialling_satellite(tmp_path, server.uri) as one:
             await ready(one, 1)
             one.process.send_signal(signal.SIGUSR1)
             await server.said("thinking")
@@ -151,3 +177,86 @@ async def test_a_server_that_is_stopped_in_mid_turn_is_noticed_and_comes_back(tm
             await ready(one, 2, 8)
     finally:
         await server.end()
+
+
+# --- two machines: two namespaces of this one, with a cable between them ------------------------------------------
+
+ADDRESSES = ("10.213.77.1", "10.213.77.2")
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture
+def machines() -> Iterator[tuple[str, str]]:
+    """Two namespaces that see nothing but each other."""
+    if shutil.which("ip") is None:
+        pytest.skip("NOT TESTED: there is no program ip (Debian: iproute2)")
+    names = (f"server-{os.getpid()}", f"satellite-{os.getpid()}")
+    ends = ("cable0", "cable1")
+    made = []
+    try:
+        for name in names:
+            ip("netns", "add", name)
+            made.append(name)
+        ip("-n", names[0], "link", "add", ends[0], "type", "veth", "peer", "name", ends[1], "netns", names[1])
+        for name, end, address in zip(names, ends, ADDRESSES, strict=True):
+            ip("-n", name, "addr", "add", f"{address}/24", "dev", end)
+            for link in ("lo", end):
+                ip("-n", name, "link", "set", link, "up")
+            ip("-n", name, "route", "add", "default", "dev", end)
+        yield names
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"NOT TESTED: no network namespaces on this machine: {error.stderr.decode().strip()}")
+    finally:
+        for name in made:
+            ip("netns", "del", name)
+
+
+def inside(name: str) -> tuple[str, ...]:
+    return ("ip", "netns", "exec", name)
+
+
+@pytest.mark.system
+async def test_a_network_that_is_cut_is_noticed_and_gone_on_with(tmp_path: Path, machines: tuple[str, str]) -> None:
+    server = Killable(free_port(), ADDRESSES[0], prefix=inside(machines[0]))
+    await server.start()
+    try:
+        async with dialling_satellite(
+            tmp_path, f"tcp://{ADDRESSES[0]}:{server.port}", prefix=inside(machines[1])
+        ) as one:
+            await ready(one, 1)
+            for number, state in enumerate(STATES[:2]):
+                if state != "idle":
+                    one.process.send_signal(signal.SIGUSR1)
+                    await server.said(state)
+                lost = one.log.count(b"No connection to the server")
+                ip("-n", machines[0], "link", "set", "cable0", "down")
+                began = time.monotonic()
+                async with asyncio.timeout(10):
+                    while one.log.count(b"No connection to the server") == lost:  # noqa: ASYNC110
+                        await asyncio.sleep(0.01)
+                assert time.monotonic() - began <= 6.5
+                ip("-n", machines[0], "link", "set", "cable0", "up")
+                await ready(one, number + 2, 10)
+    finally:
+        await server.end()
+
+
+@pytest.mark.system
+async def test_a_server_that_comes_back_at_another_address_is_found_again(
+    tmp_path: Path, machines: tuple[str, str]
+) -> None:
+    """Over zeroconf, on a network of the test's own."""
+    at = [Killable(free_port(), ADDRESSES[0], "house", prefix=inside(machines[0])) for _ in range(2)]
+    try:
+        async with dialling_satellite(tmp_path, "auto", prefix=inside(machines[1])) as one:
+            for number, server in enumerate(at):
+                await server.start()
+                await ready(one, number + 1, 20)
+                assert f"Connected to tcp://{ADDRESSES[0]}:{server.port}".encode() in one.log
+                await server.end()
+    finally:
+        for server in at:
+            await server.end()

@@ -91,6 +91,10 @@ class Connection:
             raise Disconnected(f"{self.uri} closed the connection") from error
         return event
 
+    def abort(self) -> None:
+        """Cut the connection off, with whatever was not sent yet."""
+        self._outgoing.abort()
+
     async def close(self) -> None:
         """Close the connection; it may be closed already."""
         await self._outgoing.close()

@@ -144,7 +144,11 @@ class ServerLink:
         began = time.monotonic()
         try:
             async with connection:
-                await self._use(connection)
+                try:
+                    await self._use(connection)
+                except SuperwhisperError:
+                    connection.abort()  # whoever is gone takes nothing more: to wait for that would cost seconds
+                    raise
         finally:
             if time.monotonic() - began > STEADY_S:
                 self._backoff.succeeded()

@@ -103,7 +103,7 @@ class Web:
         elif path == "/events" and headers.get("upgrade", "").lower() == "websocket":
             await self._stream(reader, writer, headers.get("sec-websocket-key", ""))
         elif path == "/state":
-            await _answer(writer, 200, {"state": self._state()})
+            await _answer(writer, 200, {"state": self._state(), "tasks": len(asyncio.all_tasks())})
         elif path in self._actions and method == "POST":
             self._actions[path]()
             await _answer(writer, 202, {"state": self._state()})
@@ -152,7 +152,7 @@ def _frame(kind: int, data: bytes) -> bytes:
     return struct.pack("!BBH", 0x80 | kind, 126, len(data)) + data[:65535]
 
 
-async def _answer(writer: asyncio.StreamWriter, status: int, content: Mapping[str, str] | None = None) -> None:
+async def _answer(writer: asyncio.StreamWriter, status: int, content: Mapping[str, str | int] | None = None) -> None:
     body = json.dumps(content or {"error": _PHRASES[status]}).encode()
     writer.write(
         f"HTTP/1.1 {status} {_PHRASES[status]}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
