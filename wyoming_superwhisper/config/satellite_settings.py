@@ -151,6 +151,12 @@ class TurnSettings:
     """Whether a reply that asks something opens the microphone again, without a wake word."""
     barge_in: bool = True
     """Whether the wake word is heard while it thinks and speaks, and begins the next turn."""
+    stop_phrases: tuple[str, ...] = (
+        "stop", "arrête", "arrête-toi", "ça suffit", "tais-toi", "silence", "be quiet", "enough", "para", "basta",
+    )  # fmt: skip
+    """What, said over a reply or a ringing timer, ends it: recognised by a server; empty: nothing is sent for that."""
+    stop_server: str = field(default="", metadata=checks.DIAL_URI_OR_NOTHING)
+    """Server that recognises it, as tcp://HOST:10300; empty: the one that is dialled, and none where this is driven."""
     cancel_words: tuple[str, ...] = ("annule", "laisse tomber", "cancel", "never mind", "cancela", "olvídalo")
     """A transcript that is nothing but one of these ends the turn, with no answer."""
 

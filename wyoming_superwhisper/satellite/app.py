@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.connection import ServerLink
@@ -21,10 +22,12 @@ from wyoming_superwhisper.satellite.link import Link, LinkLost
 from wyoming_superwhisper.satellite.memory import kept_file
 from wyoming_superwhisper.satellite.microphone import make_microphone
 from wyoming_superwhisper.satellite.news import News
+from wyoming_superwhisper.satellite.own_voice import OwnVoice
 from wyoming_superwhisper.satellite.runner import Runner
 from wyoming_superwhisper.satellite.seat import DEFAULT_PORT, Seat
 from wyoming_superwhisper.satellite.sounds import Sounds
 from wyoming_superwhisper.satellite.speaker import make_speaker
+from wyoming_superwhisper.satellite.spoken_stop import SpokenStop
 from wyoming_superwhisper.satellite.stillness import DozingListener
 from wyoming_superwhisper.satellite.timers import Timers
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener
@@ -83,7 +86,10 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         button = stack.enter_context(Button())
         link = await _make_link(settings, stack, button.press)
         ears = Ears(microphone, DozingListener(words) if words is not None else None)
-        runner = Runner(settings, link, ears, speaker, button, sounds, news, words, own_words)
+        own_voice = OwnVoice(own_words, settings.wake.own_sound_s) if own_words else None
+        runner = Runner(settings, link, ears, speaker, button, sounds, news, words, own_voice)
+        stop = await _make_spoken_stop(settings, stack, link, ears, runner)
+        speaker.on_playing = _all_of(*(one.play for one in (own_voice, stop) if one is not None))
         timers = Timers(
             settings.timers, news, None if microphone.finite else kept_file(settings.name, "timers.json"), runner.ring
         )
@@ -92,6 +98,8 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
             await _first_connection(link)
         await stack.enter_async_context(microphone)
         await _tell_others(settings, stack, news, runner)
+        if stop is not None:
+            news.subscribe(stop)
         news.tell("startup")
         manager = ServiceManager()
         news.subscribe(lambda item: manager.status(runner.state.value))
@@ -154,6 +162,30 @@ def _make_words(settings: SatelliteSettings) -> tuple[WakeWordListener | None, W
     wanted = wake if local else replace(wake, words=())
     own = WakeWordListener(wanted) if settings.turn.barge_in and settings.snd.device != "off" else None
     return WakeWordListener(wanted), own
+
+
+def _all_of(*hearers: Callable[[bytes, AudioFormat], None]) -> Callable[[bytes, AudioFormat], None]:
+    def hear(audio: bytes, format: AudioFormat) -> None:
+        for hearer in hearers:
+            hearer(audio, format)
+
+    return hear
+
+
+async def _make_spoken_stop(
+    settings: SatelliteSettings, stack: contextlib.AsyncExitStack, link: Link, ears: Ears, runner: Runner
+) -> SpokenStop | None:
+    """Who hears "stop" said over a reply; None where nobody recognises speech, or nothing is to be interrupted."""
+    turn = settings.turn
+    if not turn.barge_in or not turn.stop_phrases or runner.one_turn:
+        return None
+    if not turn.stop_server and not isinstance(link, ServerLink):
+        return None
+
+    def server() -> str:
+        return turn.stop_server or (link.uri if isinstance(link, ServerLink) else "")
+
+    return await stack.enter_async_context(SpokenStop(turn.stop_phrases, settings.language, ears, server, runner.stop))
 
 
 async def _make_link(settings: SatelliteSettings, stack: contextlib.AsyncExitStack, press: Callable[[], None]) -> Link:

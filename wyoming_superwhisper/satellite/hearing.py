@@ -90,6 +90,8 @@ class Ears:
         """Called for each wake word while words are listened for."""
         self.on_voice: Callable[[int], None] | None = None
         """Called with the position when somebody begins to speak, while voices are listened for."""
+        self.on_sound: Callable[[bytes], None] | None = None
+        """Called with everything that is heard."""
         self._microphone = microphone
         self._words = words
         self._listening_for_words = False
@@ -138,6 +140,11 @@ class Ears:
         self._recordings.append(recording)
         return recording
 
+    def heard_since(self, position: int) -> bytes:
+        """What was heard since that position, as far as it is still kept."""
+        kept = b"".join(self._kept)
+        return kept[max(0, position - (self.position - len(kept))) // 2 * 2 :]
+
     def close(self, recording: Recording) -> None:
         """Add nothing more to it."""
         if recording in self._recordings:
@@ -163,12 +170,15 @@ class Ears:
             self._feed_words(self._words, chunk, begin)
         if self._voice is not None:
             self._feed_voice(self._voice, chunk)
+        if self.on_sound is not None:
+            self.on_sound(chunk)
         self._microphone.be_patient(self._nothing_goes_on)
 
     @property
     def _nothing_goes_on(self) -> bool:
         words = self._words if self._listening_for_words else None
-        return not self._recordings and self._voice is None and (words is None or words.dozes)
+        listens = self._recordings or self._voice is not None or self.on_sound is not None
+        return not listens and (words is None or words.dozes)
 
     def _feed_words(self, words: WordListener, chunk: bytes, begin: int) -> None:
         skipped = begin - words.heard_bytes  # what was heard while words were not listened for

@@ -22,13 +22,14 @@ from wyoming.event import Event
 from wyoming.snd import Played
 
 from wyoming_superwhisper import client
-from wyoming_superwhisper.audio import SPEECH, AudioConverter, AudioFormat
+from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.errors import NoText, SuperwhisperError, Timeout
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.hearing import Ears, Recording
 from wyoming_superwhisper.satellite.link import Inbox, Link, LinkLost, LinkState
 from wyoming_superwhisper.satellite.news import News
+from wyoming_superwhisper.satellite.own_voice import OwnVoice
 from wyoming_superwhisper.satellite.reconnect import Backoff
 from wyoming_superwhisper.satellite.sounds import Kind, Sounds
 from wyoming_superwhisper.satellite.speaker import Speaker
@@ -145,7 +146,7 @@ class Runner:
         sounds: Sounds,
         news: News,
         words: WakeWordListener | None,
-        own_words: WakeWordListener | None,
+        own_voice: OwnVoice | None,
     ) -> None:
         self._settings = settings
         self._link = link
@@ -155,7 +156,7 @@ class Runner:
         self._sounds = sounds
         self._news = news
         self._words = words
-        self._own_voice = OwnVoice(own_words, settings.wake.own_sound_s) if own_words else None
+        self._own_voice = own_voice
         self._state = StateHolder(news)
         self._conversation = uuid.uuid4().hex
         """Its turns share their history on the server, which forgets it after a while."""
@@ -206,8 +207,6 @@ class Runner:
         self._ears.on_word = lambda detection: self._wishes.put_nowait((Wish.WORD, detection))
         self._ears.on_voice = lambda position: self._wishes.put_nowait((Wish.VOICE, position))
         self._link.on_change = lambda: self._wishes.put_nowait((Wish.LINK, None))
-        if self._own_voice is not None:
-            self._speaker.on_playing = self._own_voice.hear
         if self.one_turn:
             await self._link.connected()
             self._first_recording = self._ears.record(0)
@@ -631,25 +630,3 @@ _DECISIONS: dict[Wish, Callable[[Runner, Any], Awaitable[None]]] = {
     Wish.OVER: Runner._on_over,
     Wish.END: Runner._on_end,
 }
-
-
-class OwnVoice:
-    """Knows which wake words the satellite says itself, so that it doesn't wake itself."""
-
-    def __init__(self, words: WakeWordListener, within_s: float) -> None:
-        self._words = words
-        self._within_s = within_s
-        self._converter: AudioConverter | None = None
-        self._said: dict[str, float] = {}
-
-    def hear(self, audio: bytes, format: AudioFormat) -> None:
-        """This is about to be played."""
-        if self._converter is None or self._converter.source != format:
-            self._converter = AudioConverter(format)
-        found = self._words.feed(self._converter.feed(audio))
-        if found is not None:
-            self._said[found.name] = time.monotonic()
-
-    def has_said(self, word: str) -> bool:
-        """Whether it has said this word of late."""
-        return time.monotonic() - self._said.get(word, -1e9) < self._within_s

@@ -280,7 +280,7 @@ class Turn:
         self._set_state(TurnState.THINKING)
         logger.info("Heard: %s", text or "nothing")
         self._news.tell("transcript", text)
-        self.result.cancelled = _plain(text) in {_plain(word) for word in self._settings.turn.cancel_words}
+        self.result.cancelled = plain(text) in {plain(word) for word in self._settings.turn.cancel_words}
 
     async def _on_synthesize(self, event: Event) -> None:
         """What is about to be spoken: all that Home Assistant tells of an answer."""
@@ -331,5 +331,6 @@ _HANDLERS = {
 }
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Words alone, to be compared: small letters, no marks."""
     return re.sub(r"[^\w\s]", "", text.casefold()).strip()
