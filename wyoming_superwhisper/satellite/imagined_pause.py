@@ -18,7 +18,7 @@ SUSPICION = 0.05
 """Certainty from which on a word counts as suspected."""
 CUTS_S = (0.05, 0.08, 0.11, 0.14, 0.17, 0.2)
 """How long before a suspicion the word may have ended, in seconds: each is tried."""
-END_CUTS_S = (-0.01, 0.03, 0.07, 0.11, 0.15)
+END_CUTS_S = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
 """How long before its estimated end a word that was heard may have ended, in seconds."""
 BEFORE_S = 1.2
 """What is judged again of what was heard before the cut, in seconds: the word, and some of what was before it."""
