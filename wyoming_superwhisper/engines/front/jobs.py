@@ -66,7 +66,7 @@ class Job:
         self.frugal = False
         """It found no memory: the second time it is alone in the worker, and smaller where it can be."""
         self.instance: object = None
-        """The process that has it or had it last; known to `process` alone."""
+        """The process that has it or had it last; known to the `dispatcher` alone."""
         self.ran_in: int | None = None
         """The generation of the worker that has it or had it last."""
         self.state = JobState.WAITING
