@@ -139,3 +139,23 @@ async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Pat
             heard = np.nonzero(np.abs(room.played()[begin:].astype(int)) > 50)[0]
             assert len(heard)
             assert heard[-1] - heard[0] < 0.31 * virtual.RATE
+
+
+async def test_a_sound_daemon_that_says_nothing_any_more_is_given_up(tmp_path: Path) -> None:
+    async with virtual_room(tmp_path) as room, player(room) as one:
+        await one.play(noise(3.0))
+        await sounds(room, 0)
+        assert room.daemon is not None
+        room.daemon.send_signal(signal.SIGSTOP)
+        try:
+            await one.stop()  # what is going on can be ended
+            await one.play(noise(0.5))
+            await one.told("played")  # as well as can be: a reply is lost, nothing else
+        finally:
+            room.daemon.send_signal(signal.SIGCONT)
+        await room.silent_since(0.0)
+        begin = len(room.played())
+        await one.play(noise(0.5, 7))
+        await one.told("played")
+        await room.silent_since(0.0)
+        assert likeness(room.played()[begin:].astype(float), resampled(noise(0.5, 7))) > 0.98
