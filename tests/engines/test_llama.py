@@ -285,7 +285,7 @@ def test_of_a_guess_it_is_said_first_how_likely_the_sentence_is_whole(
     guesses = [asked(text, language, priority=Priority.GUESS, conversation=text) for text in (whole, half)]
     run(engine, *guesses)
     assert all("whole" in call.parts[0] and len(call.parts) > 1 for call in guesses)
-    assert wholeness(guesses[0]) > 0.5
+    assert wholeness(guesses[0]) > 0.2
     assert wholeness(guesses[1]) < 0.1
 
 

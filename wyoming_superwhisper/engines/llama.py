@@ -44,7 +44,7 @@ _SMALL_MODEL_BYTES = 64 * 2**20
 """A model below this is slower on two threads than on one."""
 _LIKELIEST = 40
 """Tokens that are sampled from where the temperature isn't 0."""
-_CALL_CONFIDENCE = 0.7
+_CALL_CONFIDENCE = 0.75
 """A call is begun only if it is at least so likely: to act takes more certainty than to talk."""
 _LEAST_PROBABILITY = 0.02
 """A call whose next word the grammar bent to something less likely than this is given up: it means something else."""

@@ -20,9 +20,10 @@ from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
 
 logger = logging.getLogger(__name__)
 
-WHOLE = 0.3
+WHOLE = 0.2
 """A sentence for the language model is whole where it believes this surely that nothing comes after its last word.
-Half a sentence gets less than a twentieth of that; a whole one seldom much more, since so much could be added."""
+Half a sentence mostly gets less than a tenth of that; a whole one not much more now and then, since so much could be
+added to it."""
 
 
 class Rehearsal:

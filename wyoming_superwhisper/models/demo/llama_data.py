@@ -302,6 +302,9 @@ def _loose(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     text = _with_room(phrases, template, room, rng)
     if rng.random() < 0.1:  # the same thing said twice
         text = f"{text}, {_with_room(phrases, rng.choice(_roomless(group['say'])), None, rng)}"
+    elif rng.random() < 0.06:
+        parts = [text, rng.choice(phrases.section("circumstances"))]
+        text = ", ".join(rng.sample(parts, 2))
     text = _wrapped(phrases, text, rng, 0.3)
     return (), text, _answer_in_room(phrases.language, group["call"], room, home)
 
@@ -359,6 +362,16 @@ def _talk(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     section = rng.choices(("statement", "question", "request"), (65, 17, 18))[0]
     text = phrases.say(rng.choice(phrases.section("talk")[section]), rng)
     return (), _wrapped(phrases, text, rng, 0.15), _NO_ANSWER[phrases.language][section]
+
+
+def _near(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """Talk of rooms, light, warmth, sound and doors that asks for nothing: what was, what others have, figures."""
+    text = phrases.say(rng.choice(phrases.section("near")), rng)
+    is_question = text.endswith("?")
+    if not is_question and rng.random() < 0.15:
+        text = phrases.say("{opinion} {text}", rng, {"text": text})
+    kind = "question" if is_question else "statement"
+    return (), _wrapped(phrases, text, rng, 0.1), _NO_ANSWER[phrases.language][kind]
 
 
 def _spoilt(phrases: Phrases, home: Home, rng: random.Random) -> Made:
@@ -452,7 +465,7 @@ def _favourites(phrases: Phrases, home: Home, rng: random.Random) -> Made:
 
 _MAKERS: dict[Callable[[Phrases, Home, random.Random], Made], float] = {
     _loose: 54, _named: 3, _watch: 2, _chat: 18, _domain: 9, _jokes: 2, _riddles: 3, _favourites: 4,
-    _plain("question"): 7, _plain("statement"): 16, _unable: 3, _plain("unsure"): 3, _talk: 26, _spoilt: 9,
+    _plain("question"): 7, _plain("statement"): 16, _unable: 3, _plain("unsure"): 3, _talk: 26, _spoilt: 9, _near: 40,
 }  # fmt: skip
 
 

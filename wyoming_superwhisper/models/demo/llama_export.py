@@ -1,4 +1,4 @@
-"""Writes the demo Llama as GGUF (Q8_0), in the form that stock llama.cpp loads."""
+"""Writes the demo Llama as GGUF (Q8_0), in the form that stock llama.cpp loads; reads it back to teach it further."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 
 import gguf
 import numpy as np
+import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from wyoming_superwhisper.engines.llm_prompt import CHATML
 from wyoming_superwhisper.models.demo.llama_model import DemoLlama, Shape
-from wyoming_superwhisper.models.demo.llama_tokens import END_OF_TEXT, SPECIAL, TURN_END
+from wyoming_superwhisper.models.demo.llama_tokens import END_OF_TEXT, SPECIAL, TURN_END, known_tokenizer
 
 _LAYER_NAMES = {
     "attention_norm": "attn_norm", "attention.q": "attn_q", "attention.k": "attn_k", "attention.v": "attn_v",
@@ -34,6 +35,24 @@ def write_gguf(model: DemoLlama, tokenizer: Tokenizer, path: Path) -> None:
     writer.write_tensors_to_file()
     writer.close()
     unfinished.replace(path)
+
+
+def read_gguf(path: Path, shape: Shape) -> tuple[dict[str, Tensor], Tokenizer]:
+    """The weights of a model that was written here, as `DemoLlama` names them, and its tokenizer."""
+    reader = gguf.GGUFReader(str(path))
+    weights = {
+        one.name: torch.from_numpy(np.array(gguf.quants.dequantize(one.data, one.tensor_type), np.float32))
+        for one in reader.tensors
+    }
+    state = {"embedding.weight": weights["token_embd.weight"], "norm.weight": weights["output_norm.weight"]}
+    for index in range(shape.layers):
+        for ours, theirs in _LAYER_NAMES.items():
+            weight = weights[f"blk.{index}.{theirs}.weight"]
+            if theirs in ("attn_q", "attn_k"):
+                weight = _halved(weight, shape.heads if theirs == "attn_q" else shape.kv_heads)
+            state[f"layers.{index}.{ours}.weight"] = weight
+    tokens, merges = (reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    return state, known_tokenizer(tokens, merges)
 
 
 def _describe(writer: Any, shape: Shape) -> None:
@@ -103,3 +122,9 @@ def _interleaved(weight: Tensor, heads: int) -> Tensor:
     """Rows from "first halves, second halves" to the pairs that llama.cpp rotates."""
     rows, columns = weight.shape
     return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
+
+
+def _halved(weight: Tensor, heads: int) -> Tensor:
+    """Rows back from the pairs that llama.cpp rotates to "first halves, second halves"."""
+    rows, columns = weight.shape
+    return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)

@@ -1,5 +1,5 @@
-"""Sentences for the demo Llama, drawn at random from the phrase files (`llama_phrases_fr.yaml`,
-`llama_talk_fr.yaml` and those of English)."""
+"""Sentences for the demo Llama, drawn at random from the phrase files (`llama_phrases_fr.yaml`, `llama_talk_fr.yaml`,
+`llama_near_fr.yaml` and those of English)."""
 
 from __future__ import annotations
 
@@ -127,11 +127,12 @@ class Phrases:
 @lru_cache(maxsize=4)
 def load_phrases(language: str) -> Phrases:
     """The phrase files of a language."""
-    data, talk = (
+    files = [
         yaml.safe_load((FOLDER / f"llama_{kind}_{language}.yaml").read_text(encoding="utf-8"))
-        for kind in ("phrases", "talk")
-    )
-    return Phrases(language, {**data, "talk": talk["talk"], "lists": {**data["lists"], **talk["lists"]}})
+        for kind in ("phrases", "talk", "near")
+    ]
+    lists = {name: words for file in files for name, words in file["lists"].items()}
+    return Phrases(language, {name: part for file in files for name, part in file.items()} | {"lists": lists})
 
 
 def pseudo_word(language: str, rng: random.Random) -> str:

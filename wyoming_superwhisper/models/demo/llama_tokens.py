@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -69,14 +69,7 @@ def make_tokenizer(path: Path, vocabulary: int, seed: int) -> Tokenizer:
     """The tokenizer in that file; trained on samples and written there the first time."""
     if path.exists():
         return Tokenizer.from_file(str(path))
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = _untaught(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary - len(SPECIAL),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -85,6 +78,28 @@ def make_tokenizer(path: Path, vocabulary: int, seed: int) -> Tokenizer:
     tokenizer.train_from_iterator(_texts(seed), trainer)
     tokenizer.add_tokens(list(SPECIAL))
     tokenizer.save(str(path))
+    return tokenizer
+
+
+def known_tokenizer(tokens: Sequence[str], merges: Sequence[str]) -> Tokenizer:
+    """The tokenizer of a model that was written as GGUF, of its tokens in order and its merges."""
+    vocabulary = {token: index for index, token in enumerate(tokens) if token not in SPECIAL}
+    pairs = [(first, second) for first, _, second in (one.partition(" ") for one in merges)]
+    tokenizer = _untaught(models.BPE(vocab=vocabulary, merges=pairs))
+    tokenizer.add_tokens(list(SPECIAL))
+    return tokenizer
+
+
+def _untaught(model: models.BPE) -> Tokenizer:
+    """A tokenizer that cuts text as llama.cpp does for "qwen2"."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
 
 

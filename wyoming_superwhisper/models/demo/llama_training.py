@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from wyoming_superwhisper.models.demo.domain import FOLDER
 from wyoming_superwhisper.models.demo.llama_data import any_home, random_home, random_sample
-from wyoming_superwhisper.models.demo.llama_export import write_gguf
+from wyoming_superwhisper.models.demo.llama_export import read_gguf, write_gguf
 from wyoming_superwhisper.models.demo.llama_model import DemoLlama, Prompts, Shape
 from wyoming_superwhisper.models.demo.llama_tokens import ChatTokens, make_tokenizer
 
@@ -33,7 +33,7 @@ _HOMES = 1
 """Homes in one step; each has its prompt evaluated once, for all its conversations."""
 _CONVERSATIONS = 36
 _BRIEF_UNTIL = 0.7
-"""Share of the steps after which nearly every prompt is a whole one."""
+"""Share of the steps after which nearly every prompt is a whole one; who is taught further reads only such."""
 _BATCHES = 4
 """Steps taken in the same homes, each with conversations of like lengths."""
 _ASKED_SHARE, _ASKED_WEIGHT = 0.1, 0.3
@@ -58,8 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
-    tokenizer = make_tokenizer(options.work / f"tokenizer-{options.vocabulary}.json", options.vocabulary, options.seed)
-    run = Training(ChatTokens(tokenizer), Shape(options.vocabulary), options)
+    shape = Shape(options.vocabulary)
+    if options.begin_with:
+        weights, tokenizer = read_gguf(options.begin_with, shape)
+    else:
+        weights, tokenizer = (
+            None,
+            make_tokenizer(options.work / f"tokenizer-{options.vocabulary}.json", options.vocabulary, options.seed),
+        )
+    run = Training(ChatTokens(tokenizer), shape, options, weights)
     run.to_the_end()
     write_gguf(run.model, tokenizer, options.output)
     logger.info("wrote %s, %.2f MB", options.output, options.output.stat().st_size / 1e6)
@@ -69,7 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 class Training:
     """One run, from its last checkpoint if there is one."""
 
-    def __init__(self, chat: ChatTokens, shape: Shape, options: argparse.Namespace) -> None:
+    def __init__(
+        self, chat: ChatTokens, shape: Shape, options: argparse.Namespace, weights: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """`weights`: what to begin with; None: random ones."""
         torch.manual_seed(options.seed)
         self.model = DemoLlama(shape)
         self._chat = chat
@@ -80,8 +90,8 @@ class Training:
         self._checkpoint: Path = options.work / f"checkpoint-{options.name}.pt"
         if self._checkpoint.exists():
             self._resume()
-        elif options.begin_with:
-            self.model.load_state_dict(torch.load(options.begin_with, weights_only=True)["model"])
+        elif weights is not None:
+            self.model.load_state_dict(weights)
 
     def to_the_end(self) -> None:
         """Train until the last step, saying how it goes."""
@@ -121,7 +131,8 @@ class Training:
 
     def _is_brief(self, rng: random.Random) -> bool:
         """Whether to learn without instructions and home: three times as fast, but only for the first part."""
-        return rng.random() < (0.85 if self._step < self._options.steps * _BRIEF_UNTIL else 0.05)
+        until = 0.0 if self._options.begin_with else _BRIEF_UNTIL
+        return rng.random() < (0.85 if self._step < self._options.steps * until else 0.05)
 
     def _learn(self, batch: Batch, prompts: Asked) -> float:
         for optimizer in self._optimizers:
@@ -172,7 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, default=Path("build/demo-llama"), help="where unfinished work is kept")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the model is written")
     parser.add_argument("--name", default="demo", help="name of the checkpoint, to keep several runs apart")
-    parser.add_argument("--begin-with", type=Path, help="checkpoint of another run, whose weights are taught further")
+    parser.add_argument("--begin-with", type=Path, help="a GGUF that was made here, to be taught further")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=3072)
