@@ -98,6 +98,8 @@ def test_the_first_answers_a_louder_one_takes_over_and_a_later_one_is_another_wo
     assert arbiter.claim("d", "okay_nabu", 25.0, lambda: lost.append("d"))
     assert lost == ["a"]
     now = 0.35
+    assert not arbiter.claim("e", "okay_nabu", 50.0, lambda: lost.append("e"))  # something may be said already
+    now = 2.05
     assert arbiter.claim("e", "okay_nabu", 5.0, lambda: lost.append("e"))
     assert lost == ["a"]
 

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 WITHIN_S = 0.3
-"""A wake word heard so soon after another is the same one, heard in another place, in seconds."""
+"""A wake word heard so soon after another may take over, in seconds: nothing has been said yet."""
+SAME_S = 2.0
+"""One heard so soon after another is the same, heard in another place, in seconds. Home Assistant's time; one on a busy
+machine may be much later than the others."""
 LOUDER_DB = 1.0
 """A later one takes over where it was heard so much better."""
 
@@ -36,10 +39,10 @@ class Arbiter:
         now = self._clock()
         mine = Claim(satellite, word, loudness_db, now, give_up)
         other = self._claims.get(word)
-        if other is None or other.satellite == satellite or now - other.at > WITHIN_S:
+        if other is None or other.satellite == satellite or now - other.at > SAME_S:
             self._claims[word] = mine
             return True
-        if loudness_db < other.loudness_db + LOUDER_DB:
+        if now - other.at > WITHIN_S or loudness_db < other.loudness_db + LOUDER_DB:
             return False
         mine.at = other.at  # the time runs from the first: nobody takes over twice as late
         self._claims[word] = mine
