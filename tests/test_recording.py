@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import fill_disk
 from wyoming_superwhisper import logs
 from wyoming_superwhisper.audio import read_wav
 from wyoming_superwhisper.config.settings import RecordSettings
@@ -60,3 +61,29 @@ def test_a_folder_that_cannot_be_written_to_is_said_at_once_and_a_full_disk_is_s
     recorder.keep(bytes(320), "", "fr")
     recorder.close()
     assert caplog.text.count("can't be recorded") == 1
+
+
+def test_a_disk_that_is_full_keeps_no_halves_and_goes_on_once_there_is_room(small_disk: Path) -> None:
+    folder, filler = small_disk / "said", small_disk / "filler"
+    recorder = Recorder(RecordSettings(dir=str(folder)))
+    fill_disk(filler)
+    for _ in range(3):
+        recorder.keep(bytes(320_000), "Bonjour.", "fr")
+    recorder.close()
+    assert list(folder.iterdir()) == []
+    filler.unlink()
+    recorder = Recorder(RecordSettings(dir=str(folder)))
+    recorder.keep(bytes(320_000), "Bonjour.", "fr")
+    recorder.close()
+    assert sorted(path.suffix for path in folder.iterdir()) == [".json", ".wav"]
+
+
+def test_files_that_are_not_ours_are_neither_counted_nor_removed(tmp_path: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"0{number} - a song.wav").write_bytes(b"dear to somebody")
+    recorder = Recorder(RecordSettings(dir=str(tmp_path), files=1))
+    for _ in range(3):
+        recorder.keep(bytes(3200), "Bonjour.", "fr")
+    recorder.close()
+    assert len(list(tmp_path.glob("* - a song.wav"))) == 5
+    assert len(list(tmp_path.glob("*.json"))) == 1

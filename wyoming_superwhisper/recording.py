@@ -6,9 +6,11 @@ too many or they are too large together. Nothing here is ever on unless somebody
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +23,7 @@ from wyoming_superwhisper.errors import SettingsError
 
 logger = logging.getLogger(__name__)
 
+_OUR_NAME = re.compile(r"\d{8}-\d{6}-\d{3}-\w+")
 MOST_WAITING = 32
 """Utterances waiting for the disk; more are not kept."""
 
@@ -68,6 +71,8 @@ class Recorder:
             self._forget_old()
             self._failed = False
         except OSError as error:
+            with contextlib.suppress(OSError):
+                self._remove(name)  # half of it would be counted by nobody
             if not self._failed:
                 logger.warning("utterances can't be recorded in %s: %s", self._folder, error.strerror or error)
             self._failed = True
@@ -77,14 +82,17 @@ class Recorder:
         while len(self._sizes) > self._settings.files or sum(self._sizes.values()) > most_bytes:
             oldest = min(self._sizes)  # names begin with the time
             del self._sizes[oldest]
-            for suffix in (".wav", ".json"):
-                (self._folder / f"{oldest}{suffix}").unlink(missing_ok=True)
+            self._remove(oldest)
+
+    def _remove(self, name: str) -> None:
+        for suffix in (".wav", ".json"):
+            (self._folder / f"{name}{suffix}").unlink(missing_ok=True)
 
     def _find(self) -> dict[str, int]:
-        """What an earlier run has left, by name."""
+        """What an earlier run has left, by name. Files of other names are somebody else's."""
         sizes: dict[str, int] = {}
         for path in self._folder.iterdir():
-            if path.suffix in (".wav", ".json") and path.is_file():
+            if path.suffix in (".wav", ".json") and _OUR_NAME.fullmatch(path.stem) and path.is_file():
                 sizes[path.stem] = sizes.get(path.stem, 0) + path.stat().st_size
         return sizes
 
