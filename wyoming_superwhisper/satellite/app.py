@@ -93,7 +93,7 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         timers = Timers(
             settings.timers, news, None if microphone.finite else kept_file(settings.name, "timers.json"), runner.ring
         )
-        runner.timers = timers
+        runner.keep(timers)
         if microphone.finite:
             await _first_connection(link)
         await stack.enter_async_context(microphone)

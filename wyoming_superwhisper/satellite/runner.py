@@ -18,19 +18,19 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from wyoming.event import Event
 from wyoming.snd import Played
 
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
-from wyoming_superwhisper.errors import NoText, SuperwhisperError, Timeout
+from wyoming_superwhisper.errors import NoText, SuperwhisperError
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.hearing import Ears, Recording
-from wyoming_superwhisper.satellite.link import Inbox, Link, LinkLost, LinkState
+from wyoming_superwhisper.satellite.link import Link, LinkLost, LinkState
 from wyoming_superwhisper.satellite.news import News
 from wyoming_superwhisper.satellite.own_voice import OwnVoice
 from wyoming_superwhisper.satellite.reconnect import Backoff
+from wyoming_superwhisper.satellite.routing import Announcement, Router, TurnEvents
 from wyoming_superwhisper.satellite.sounds import Kind, Sounds
 from wyoming_superwhisper.satellite.speaker import Speaker
 from wyoming_superwhisper.satellite.state import State, StateHolder
@@ -83,56 +83,6 @@ class Activity:
         return self.turn is not None and self.turn.state is TurnState.WAITING
 
 
-class Announcement:
-    """Sound that the other side sends between turns."""
-
-    def __init__(self) -> None:
-        self.events = Inbox()
-
-    def add(self, event: Event) -> None:
-        """The next of it."""
-        self.events.add(event)
-
-
-class TurnEvents:
-    """The other side's events that belong to one turn, as they come; the turn may be far behind them."""
-
-    def __init__(self, link: Link) -> None:
-        self.takes_sound = not link.wants_played
-        """Whether sound that comes now is this turn's answer: before its transcript it is an announcement."""
-        self.sounding = False
-        """Whether the other side has begun to send sound and not ended it."""
-        self.done = False
-        """Whether everything of the turn has come."""
-        self.begun = False
-        """Whether the turn has a connection; before that, one that is lost is none of its own."""
-        self._inbox = Inbox()
-        self._end = link.turn_end()
-
-    def add(self, event: Event) -> None:
-        """It has come."""
-        self._end.watch(event)
-        self.done = self.done or self._end.reached or event.type == "error"
-        self.takes_sound = self.takes_sound or event.type == "transcript"
-        if event.type == "audio-start":
-            self.sounding = True
-        elif event.type == "audio-stop":
-            self.sounding = False
-        self._inbox.add(event)
-
-    def close(self) -> None:
-        """Nothing more will come."""
-        self._inbox.close()
-
-    async def receive(self, answer_s: float | None = None) -> Event:
-        """See `Events`."""
-        try:
-            async with asyncio.timeout(answer_s):
-                return await self._inbox.get()
-        except TimeoutError as error:
-            raise Timeout(f"There was no answer within {answer_s:g} s.") from error
-
-
 class Runner:
     """Does what is wished, one thing at a time."""
 
@@ -163,11 +113,9 @@ class Runner:
         self._wishes: asyncio.Queue[tuple[Wish, Any]] = asyncio.Queue()
         self._activity: Activity | None = None
         self._announcements: deque[Announcement] = deque()
-        self._open_announcement: Announcement | None = None
-        self._stale = False
-        """Whether the sound that comes belongs to a turn that was cut off."""
         self._cut: TurnEvents | None = None
         """The turn that is being cut off: what comes of it meanwhile is still its own."""
+        self._router = Router(link, self._events_of_turn, self._take_announcement)
         self._ringing: deque[Timer] = deque()
         self._ended = False
         self._status = 0
@@ -175,8 +123,10 @@ class Runner:
         self._backoff = Backoff()
         self._first_recording: Recording | None = None
         self._done_sound: asyncio.Task[None] | None = None
-        self.timers: Timers | None = None
-        """Takes the events of timers; set before `serve`."""
+
+    def keep(self, timers: Timers) -> None:
+        """Have these take the events of timers; before `serve`."""
+        self._router.timers = timers
 
     @property
     def state(self) -> State:
@@ -212,7 +162,7 @@ class Runner:
             self._first_recording = self._ears.record(0)
         beside = [
             asyncio.create_task(self._follow_ears(), name="ears"),
-            asyncio.create_task(self._follow_link(), name="events of the other side"),
+            asyncio.create_task(self._router.run(), name="events of the other side"),
             asyncio.create_task(self._follow_button(), name="button"),
         ]
         try:
@@ -492,7 +442,7 @@ class Runner:
             await self._link.cut_off()
         else:
             await self._tell_played()
-        self._stale = self._link.wants_played and events.sounding
+        self._router.drop_rest(self._link.wants_played and events.sounding)
         self._cut = None
 
     async def _announce(self, announcement: Announcement) -> None:
@@ -549,55 +499,11 @@ class Runner:
             await self._button.pressed()
             self.press()
 
-    async def _follow_link(self) -> None:
-        """Take the other side's events, whatever is going on, and bring each where it belongs."""
-        while True:
-            await self._link.connected()
-            try:
-                while True:
-                    self._route(await self._link.receive())
-            except SuperwhisperError:
-                self._lose()
-
-    def _lose(self) -> None:
-        """The connection is gone: so is what still was to come."""
-        self._stale = False
-        events = self._activity.events if self._activity is not None else None
-        if events is not None and events.begun:
-            events.close()
-        if self._open_announcement is not None:
-            self._open_announcement.events.close()
-            self._open_announcement = None
-
     def _events_of_turn(self) -> TurnEvents | None:
         return self._cut or (self._activity.events if self._activity is not None else None)
 
-    def _route(self, event: Event) -> None:
-        if self.timers is not None and self.timers.take(event):
-            return
-        if event.type.startswith("audio-"):
-            self._route_sound(event)
-        elif (events := self._events_of_turn()) is not None:
-            events.add(event)
-
-    def _route_sound(self, event: Event) -> None:
-        """Sound is the answer of the turn at work, or what is left of one that was cut off, or an announcement."""
-        ends = event.type == "audio-stop"
-        if self._stale:
-            self._stale = not ends
-            return
-        events = self._events_of_turn()
-        if self._open_announcement is None and events is not None and events.takes_sound and not events.done:
-            events.add(event)
-            return
-        if self._open_announcement is None:
-            if ends:
-                return
-            self._open_announcement = Announcement()
-            self._wishes.put_nowait((Wish.ANNOUNCE, self._open_announcement))
-        self._open_announcement.add(event)
-        if ends:
-            self._open_announcement = None
+    def _take_announcement(self, announcement: Announcement) -> None:
+        self._wishes.put_nowait((Wish.ANNOUNCE, announcement))
 
     def _say_ready(self) -> None:
         ways = []
