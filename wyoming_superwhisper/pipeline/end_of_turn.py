@@ -62,7 +62,7 @@ _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINI
 CERTAIN_COMMAND = -0.058
 """A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). A command was really said
 to its end where the end of its transcript is at least so certain (`Transcription.end_logprob`)."""
-CERTAIN_TALK = -0.065
+CERTAIN_TALK = -0.07
 """A little less is asked of what only wants an answer: nothing is switched by half of it."""
 
 
