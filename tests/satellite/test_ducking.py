@@ -74,6 +74,21 @@ async def test_others_are_quieter_during_a_turn_and_as_loud_again_after_it(tmp_p
                 assert await loudness(room, before) == pytest.approx(before, rel=0.15)
 
 
+async def test_somebody_who_speaks_to_it_by_another_loudspeaker_is_heard_as_loud_as_before(tmp_path: Path) -> None:
+    async with virtual_room(tmp_path) as room, music(room), satellite_in(room, *LISTENS) as one:
+        address = (await one.logged("Listening on ")).strip()
+        async with driver(address) as ha:
+            before = await loud(room)
+            one.process.send_signal(signal.SIGUSR1)
+            await ha.expect("run-pipeline")
+            spoken = np.frombuffer(noise(2.0), "<i2")[:16000]
+            await room.say(spoken.tobytes())
+            assert await loudness(room, 0.3 * before) == pytest.approx(0.3 * before, rel=0.15)
+            heard = np.frombuffer(ha.audio(), "<i2").astype(float)
+            said = heard[np.nonzero(np.abs(heard) > 10)[0][0] :][:8000]
+            assert np.sqrt(np.mean(said**2)) == pytest.approx(np.sqrt(np.mean(spoken.astype(float) ** 2)), rel=0.1)
+
+
 async def test_also_when_the_satellite_is_ended_in_a_turn(tmp_path: Path) -> None:
     async with virtual_room(tmp_path) as room, music(room):
         before = await loud(room)

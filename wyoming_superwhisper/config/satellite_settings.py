@@ -86,7 +86,7 @@ class SndSettings:
     lead_in_s: float = field(default=0.1, metadata=between(0, 5))
     """Silence played before a reply, so that a device waking up clips nothing, in seconds."""
     ducking: float = field(default=0.3, metadata=between(0, 1))
-    """Factor on the loudness of what others play on the same sound server during a turn (device pulse); 1.0: none."""
+    """Factor on the loudness of what others play on the same loudspeaker during a turn (device pulse); 1.0: none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Makes what others play on the same sound server quieter while the satellite is in a turn, and as loud again after it.
+"""Makes what others play on the satellite's loudspeaker quieter during a turn, and as loud again after it.
 
 What was made quieter is written down first, with the volume it had: a satellite that was killed in a turn mends that at
 its next start. A volume that somebody else has changed meanwhile is left alone.
@@ -31,6 +31,8 @@ LOUD = frozenset({"idle", "disconnected", "muted", "ringing", "shutdown"})
 """In these they are as they were; what else happens changes nothing."""
 ENDING_S = 2.0
 """Longest wait for the sound server when the satellite ends, in seconds."""
+NOBODY = 0xFFFFFFFF
+"""In the place of the program that plays a stream: the sound server itself does."""
 SAME = 0.005
 """Volumes that differ by less are the same: the sound server rounds them."""
 
@@ -50,8 +52,10 @@ class Ducked:
 class Ducking:
     """Follows what the satellite does, while the context is open; a `Reader` of the news. Never waits for sound."""
 
-    def __init__(self, factor: float, kept: Path) -> None:
-        """`factor`: on the loudness of others; `kept`: the file in which they are written down meanwhile."""
+    def __init__(self, loudspeaker: str, factor: float, kept: Path) -> None:
+        """`loudspeaker`: its name at the sound server, "" for the default one; `factor`: on the loudness of others;
+        `kept`: the file in which they are written down meanwhile."""
+        self._loudspeaker = loudspeaker
         self._factor = factor
         self._kept = kept
         self._wanted: queue.SimpleQueue[bool | None] = queue.SimpleQueue()
@@ -97,10 +101,11 @@ class Ducking:
 
     def _duck(self) -> None:
         with _library().Pulse("wyoming-superwhisper") as server:
+            sinks = self._sinks(server)
             ducked = [
                 Ducked(stream.index, stream.volume.values, [self._lower(one) for one in stream.volume.values])
                 for stream in server.sink_input_list()
-                if _is_of_others(stream)
+                if stream.sink in sinks and _is_of_others(stream)
             ]
             if not ducked:
                 return
@@ -109,6 +114,16 @@ class Ducking:
             self._kept.write_text(json.dumps(kept))
             for one in ducked:
                 _set_volume(server, one.index, one.now)
+
+    def _sinks(self, server: Any) -> set[int]:
+        """The loudspeaker, and what it plays on in turn where it is an echo canceller's."""
+        named = {sink.name: sink for sink in server.sink_list()}
+        found: set[int] = set()
+        name = self._loudspeaker or server.server_info().default_sink_name
+        while (sink := named.pop(name, None)) is not None:
+            found.add(sink.index)
+            name = sink.proplist.get("device.master_device", "")
+        return found
 
     def _lower(self, volume: float) -> float:
         """The sound server's volumes are the cube root of loudness."""
@@ -134,12 +149,13 @@ class Ducking:
 
 def make_ducking(settings: SndSettings, kept: Path) -> Ducking | None:
     """Where the loudspeaker is one of the sound server, and the settings want others to be quieter; else None."""
-    if settings.ducking == 1.0 or parse_device(settings.device).kind != "pulse":
+    device = parse_device(settings.device)
+    if settings.ducking == 1.0 or device.kind != "pulse":
         return None
     if importlib.util.find_spec("pulsectl") is None:
         logger.info("Others are not made quieter (snd.ducking): that needs the package pulsectl.")
         return None
-    return Ducking(settings.ducking, kept)
+    return Ducking(device.name, settings.ducking, kept)
 
 
 def _library() -> ModuleType:
@@ -147,7 +163,8 @@ def _library() -> ModuleType:
 
 
 def _is_of_others(stream: Any) -> bool:
-    return str(stream.proplist.get("application.process.id", "")) != str(os.getpid())
+    """Whether another program plays it, and not the sound server itself, which passes on what we play."""
+    return stream.client != NOBODY and str(stream.proplist.get("application.process.id", "")) != str(os.getpid())
 
 
 def _has_volume(server: Any, index: int, volume: list[float]) -> bool:
