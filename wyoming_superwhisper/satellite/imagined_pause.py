@@ -14,11 +14,9 @@ from typing import Any, Protocol
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellite.noise_floor import NoiseFloor
 
-SUSPICION = 0.05
-"""Certainty from which on a word counts as suspected."""
 CUTS_S = (0.05, 0.08, 0.11, 0.14, 0.17, 0.2)
 """How long before a suspicion the word may have ended, in seconds: each is tried."""
-END_CUTS_S = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15)
+END_CUTS_S = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3)
 """How long before its estimated end a word that was heard may have ended, in seconds."""
 BEFORE_S = 1.2
 """What is judged again of what was heard before the cut, in seconds: the word, and some of what was before it."""

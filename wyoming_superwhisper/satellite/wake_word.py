@@ -15,7 +15,7 @@ import numpy as np
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.satellite.imagined_pause import SUSPICION, ImaginedPause
+from wyoming_superwhisper.satellite.imagined_pause import ImaginedPause
 from wyoming_superwhisper.satellite.noise_floor import NoiseFloor
 
 Engine = Literal["micro", "open"]
@@ -27,9 +27,14 @@ LIKELY = 0.8
 LATE_S = {"okay_nabu": 0.03, "alexa": 0.17}
 """How long after the end of a word its model first thinks it likely, in seconds; measured on speech by espeak-ng."""
 OTHER_LATE_S = 0.1
-WANTS_PAUSE = frozenset({"alexa"})
-"""Words of pymicro-wakeword that need an imagined pause. It brings the others nothing ("hey_jarvis", "hey_mycroft"), or
-false alarms ("okay_nabu": its model is sure without one)."""
+SUSPICIONS = {"alexa": (0.05, 0.9), "okay_nabu": (0.3, 0.97)}
+"""Words of pymicro-wakeword that are also heard by an imagined pause: the certainty from which on one is suspected, and
+the one that it must have with the pause, chosen so that an hour of speech and noise brings no more false alarms. The
+models of "hey_jarvis" and "hey_mycroft" gain nothing by it."""
+CUTOFF_FACTORS = {"okay_nabu": 0.93}
+"""On the certainty that a model asks for: spoken on without a pause the word comes out a little lower."""
+WARM_UP_S = 1.0
+"""Length of the still room that models hear when they begin, in seconds."""
 OPEN_CUTOFF = 0.5
 SNAP_S = (0.05, 0.09)
 """How far before and after a word's estimated end the pause after it may begin, in seconds."""
@@ -94,6 +99,7 @@ class WakeWordListener:
         """By the audio heard, not by the clock: audio may come in bursts."""
         self._recent = bytearray()
         self._floor = NoiseFloor()
+        self._warm_up()
 
     @property
     def phrases(self) -> list[str]:
@@ -123,6 +129,13 @@ class WakeWordListener:
             self._features.reset()
         for model in self._models:
             model.reset()
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """Let the models hear a still room first: they are less sure of a word that is the first thing they hear."""
+        for features in self._features.process_streaming(NoiseFloor().under(SPEECH.silence(WARM_UP_S))):
+            for model in self._models:
+                model.feed(features)
 
     def _remember(self, chunk: bytes) -> None:
         self.heard_bytes += len(chunk)
@@ -200,8 +213,9 @@ class MicroModel:
         self.id = str(model.id)
         self.phrase = str(model.wake_word)
         self._model = model
-        self._cutoff = threshold or float(model.probability_cutoff)
-        self._pause = ImaginedPause(load(), features, self._cutoff)
+        self._cutoff = threshold or float(model.probability_cutoff) * CUTOFF_FACTORS.get(self.id, 1.0)
+        self._suspicion, certainty = SUSPICIONS.get(self.id, (1.0, 1.0))
+        self._pause = ImaginedPause(load(), features, max(threshold, certainty))
         self._likely: int | None = None
         """Steps since the word became likely; None: it is not."""
 
@@ -219,7 +233,7 @@ class MicroModel:
 
     def suspect(self, heard: bytes, position: int) -> int | None:
         """See `Model`."""
-        if self.id not in WANTS_PAUSE or self._newest < SUSPICION:
+        if self.id not in SUSPICIONS or self._newest < self._suspicion:
             return None
         return self._pause.find(heard, position)
 
