@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wyoming_superwhisper.config import loader
@@ -269,6 +269,11 @@ def test_no_text_whatever_gives_anything_but_settings_or_a_sentence(text: str) -
 
 @settings(deadline=None)
 @given(st.sampled_from(keys(Settings)), st.text(max_size=40))
+@example("home.file", "/")
+@example("home.file", "x" * 5000)
+@example("home.file", "~\0")
+@example("home_assistant.token_file", "\0")
+@example("home_assistant.token_file", "~nobody-of-this-name/x")
 def test_no_option_whatever_gives_anything_but_settings_or_a_sentence(key: str, text: str) -> None:
     try:
         load(environment={}, overrides={key: text})

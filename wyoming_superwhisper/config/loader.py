@@ -185,17 +185,28 @@ def _read_home_file(found: dict[str, Found]) -> None:
     named = found.get(_HOME_FILE)
     if named is None or not named.value:
         return
-    path = (named.folder or Path()) / Path(named.value).expanduser()
-    if not path.exists():
-        raise SettingsError(f"{named.where}: home.file names {path}, which does not exist")
-    root = compose(read(path), Source(path.name))
-    if isinstance(root, yaml.MappingNode) and [key.value for key, _ in root.value] == ["home"]:
-        root = root.value[0][1]
+    path = _named_path(named)
+    if not os.path.exists(path):  # `Path.exists` fails for a name that is too long
+        raise SettingsError(f"{named.where}: {_HOME_FILE} names {path}, which does not exist")
     inside: dict[str, Found] = {}
-    if root is not None:
-        _collect(schema_of(HomeSettings), root, "", path, inside)
+    try:
+        root = compose(read(path), Source(path.name))
+        if isinstance(root, yaml.MappingNode) and [key.value for key, _ in root.value] == ["home"]:
+            root = root.value[0][1]
+        if root is not None:
+            _collect(schema_of(HomeSettings), root, "", path, inside)
+    except SettingsError as error:
+        raise SettingsError(f"{named.where}: {_HOME_FILE}: {error}") from error
     inside.pop("file", None)
     found.update({f"home.{key}": value for key, value in inside.items()})
+
+
+def _named_path(named: Found) -> Path:
+    """The file that a setting names, from the folder of the settings file."""
+    try:
+        return (named.folder or Path()) / Path(named.value).expanduser()
+    except (RuntimeError, ValueError) as error:  # the folder of a user who isn't known here, or no path at all
+        raise SettingsError(f"{named.where}: {named.value!r} names no file: {error}") from error
 
 
 def _read_secret_files(schema: Schema, found: dict[str, Found]) -> None:
@@ -203,8 +214,7 @@ def _read_secret_files(schema: Schema, found: dict[str, Found]) -> None:
     for leaf in schema.leaves.values():
         named = found.get(f"{leaf.key}_file")
         if leaf.secret and named and named.value and not (leaf.key in found and found[leaf.key].value):
-            path = (named.folder or Path()) / Path(named.value).expanduser()
             try:
-                found[leaf.key] = Found(read(path).strip(), named.where)
+                found[leaf.key] = Found(read(_named_path(named)).strip(), named.where)
             except SettingsError as error:
                 raise SettingsError(f"{named.where}: {leaf.key}_file: {error}") from error

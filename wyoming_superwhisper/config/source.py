@@ -45,6 +45,8 @@ def read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not text in UTF-8 (byte {error.start})") from error
+    except ValueError as error:
+        raise SettingsError(f"{str(path)!r} is no path: {error}") from error
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {(error.strerror or str(error)).lower()}") from error
 
