@@ -139,7 +139,7 @@ async def test_a_volume_that_somebody_changes_meanwhile_is_left_alone(tmp_path: 
             eighth = before / 8  # volumes are cube roots
             assert await loudness(room, eighth) == pytest.approx(eighth, rel=0.15)
             await ha.send(Transcript(text="annule"))
-            await one.logged("Ready", 10.0)
+            await one.logged("Ready")
             assert await loudness(room, eighth, 1.0) == pytest.approx(eighth, rel=0.15)
 
 

@@ -98,12 +98,9 @@ async def dialling_satellite(
         assert process.returncode == 0, one.log.decode()
 
 
-async def ready(one: Satellite, count: int, timeout_s: float = 10.0) -> None:
+async def ready(one: Satellite, count: int) -> None:
     """Wait until it has become ready so many times."""
-    async with asyncio.timeout(timeout_s):
-        while one.log.count(b"Ready") < count:
-            assert one.process.returncode is None, one.log.decode()
-            await asyncio.sleep(0.01)
+    await one.logged("Ready", times=count)
 
 
 async def resources(one: Satellite, web: int) -> dict[str, int]:
@@ -130,7 +127,7 @@ async def kill_in_each_state(folder: Path, rounds: int) -> None:
             await ready(one, 1)
             held: list[dict[str, int]] = []
             for number in range(rounds):
-                count = one.log.count(b"Ready")
+                count = one.times_logged("Ready")
                 state = STATES[number % len(STATES)]
                 if state != "idle":
                     one.process.send_signal(signal.SIGUSR1)
@@ -138,7 +135,7 @@ async def kill_in_each_state(folder: Path, rounds: int) -> None:
                 await server.end()
                 await server.start()
                 began = time.monotonic()
-                await ready(one, count + 1, 8)
+                await ready(one, count + 1)
                 assert time.monotonic() - began < 5.0, state
                 if state == STATES[-1]:
                     held.append(await resources(one, web))
@@ -171,10 +168,10 @@ async def test_a_server_that_is_stopped_in_mid_turn_is_noticed_and_comes_back(tm
             assert server.process is not None
             server.process.send_signal(signal.SIGSTOP)
             began = time.monotonic()
-            await one.logged("No connection to the server", 8)
+            await one.logged("No connection to the server")
             assert time.monotonic() - began <= 6.5
             server.process.send_signal(signal.SIGCONT)
-            await ready(one, 2, 8)
+            await ready(one, 2)
     finally:
         await server.end()
 
@@ -231,15 +228,13 @@ async def test_a_network_that_is_cut_is_noticed_and_gone_on_with(tmp_path: Path,
                 if state != "idle":
                     one.process.send_signal(signal.SIGUSR1)
                     await server.said(state)
-                lost = one.log.count(b"No connection to the server")
+                lost = one.times_logged("No connection to the server")
                 ip("-n", machines[0], "link", "set", "cable0", "down")
                 began = time.monotonic()
-                async with asyncio.timeout(10):
-                    while one.log.count(b"No connection to the server") == lost:  # noqa: ASYNC110
-                        await asyncio.sleep(0.01)
+                await one.logged("No connection to the server", times=lost + 1)
                 assert time.monotonic() - began <= 6.5
                 ip("-n", machines[0], "link", "set", "cable0", "up")
-                await ready(one, number + 2, 10)
+                await ready(one, number + 2)
     finally:
         await server.end()
 
@@ -254,7 +249,7 @@ async def test_a_server_that_comes_back_at_another_address_is_found_again(
         async with dialling_satellite(tmp_path, "auto", prefix=inside(machines[1])) as one:
             for number, server in enumerate(at):
                 await server.start()
-                await ready(one, number + 1, 20)
+                await ready(one, number + 1)
                 assert f"Connected to tcp://{ADDRESSES[0]}:{server.port}".encode() in one.log
                 await server.end()
     finally:

@@ -28,6 +28,7 @@ from wyoming.wake import Detection
 
 from tests.satellite.driver import Driver, Dropped, driver
 from tests.speech import speech
+from tests.waiting import until
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellite import trigger
 
@@ -45,18 +46,21 @@ class Satellite:
     log: bytearray
     played: Path
 
-    async def logged(self, text: str, timeout_s: float = 10.0) -> None:
-        """Wait until the log says so."""
-        async with asyncio.timeout(timeout_s):
-            while text.encode() not in self.log:
-                assert self.process.returncode is None, self.log.decode()
-                await asyncio.sleep(0.01)
+    async def logged(self, text: str, times: int = 1) -> None:
+        """Wait until the log says so, so many times in all."""
+        await until(lambda: self.times_logged(text) >= times or self.process.returncode is not None, self._said)
+        assert self.times_logged(text) >= times, f"ended before it logged {text!r}:\n{self._said()}"
 
-    async def sounds(self, seconds: float, timeout_s: float = 10.0) -> None:
+    def times_logged(self, text: str) -> int:
+        """How many times the log says so by now."""
+        return self.log.count(text.encode())
+
+    async def sounds(self, seconds: float) -> None:
         """Wait until so much sound has been heard."""
-        async with asyncio.timeout(timeout_s):
-            while loud_s(self.played) < seconds:  # noqa: ASYNC110 - another process writes it
-                await asyncio.sleep(0.02)
+        await until(lambda: loud_s(self.played) >= seconds, self._said)
+
+    def _said(self) -> str:
+        return self.log.decode()
 
 
 def player(path: Path) -> str:
