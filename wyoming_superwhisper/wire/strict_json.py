@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from wyoming_superwhisper.wire.limits import Limits
@@ -20,9 +21,7 @@ def parse_json(text: bytes, limits: Limits, pairs_hook: Any = None) -> Any:
     if separators(text) > limits.values and separators(_outside_strings(text)) > limits.values:
         raise NotJson(f"it has more than {limits.values} values")
     try:
-        value = json.loads(
-            text.decode("utf-8"), parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=pairs_hook
-        )
+        value = _decoder(pairs_hook).decode(text.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise NotJson("not UTF-8") from error
     except json.JSONDecodeError as error:
@@ -73,6 +72,12 @@ def _check_surrogates(value: Any) -> None:
         json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         raise NotJson("half of a surrogate pair") from error
+
+
+@lru_cache(maxsize=4)
+def _decoder(pairs_hook: Any) -> json.JSONDecoder:
+    # `json.loads` would make one for every event.
+    return json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=pairs_hook)
 
 
 def _no_constant(name: str) -> NoReturn:
