@@ -14,7 +14,7 @@ from wyoming_superwhisper.engines.base import FRAME_SAMPLES, VoiceState, VoiceSt
 logger = logging.getLogger(__name__)
 
 _FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
-_LARGEST_FEED_BYTES = 32 * _FRAME_BYTES
+_LARGEST_FEED_BYTES = 31 * _FRAME_BYTES
 """A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
 
 FREE_S = 5.0

@@ -7,7 +7,7 @@ import pytest
 
 from tests.engines.test_whisper import Plain, RecordedCall, open_engine, run
 from tests.speech import sound, speech
-from wyoming_superwhisper.engines.silero import DetectorPool, SileroVoice
+from wyoming_superwhisper.engines.silero import SileroVoice
 from wyoming_superwhisper.engines.whisper import WhisperEngine
 from wyoming_superwhisper.models import demo
 from wyoming_superwhisper.models.demo.domain import load_domain, normalise_for_comparison
@@ -33,13 +33,12 @@ def plain() -> Plain:
 
 async def final_audio(audio: bytes) -> bytes:
     class Stream:
-        voice = SileroVoice(DetectorPool())
+        voice = SileroVoice()
 
         async def feed(self, audio):
             return self.voice.feed(audio)
 
-        async def close(self):
-            self.voice.close()
+        async def close(self): ...
 
     utterance = Utterance(SPEECH, Stream(), 60)
     await utterance.feed(audio)

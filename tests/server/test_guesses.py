@@ -117,16 +117,14 @@ def plain_texts(made: Sequence[tuple[bytes, str]]) -> list[str]:
     from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
     from wyoming_superwhisper.endpointing import final_audio_samples
-    from wyoming_superwhisper.engines.silero import DetectorPool, SileroVoice
+    from wyoming_superwhisper.engines.silero import SileroVoice
 
     torch.set_num_threads(1)
     folder = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "whisper"
     model = WhisperForConditionalGeneration.from_pretrained(folder, dtype="float32").eval()
-    processor, pool, texts = WhisperProcessor.from_pretrained(folder), DetectorPool(), []
+    processor, texts = WhisperProcessor.from_pretrained(folder), []
     for audio, language in made:
-        voice = SileroVoice(pool)
-        state = voice.feed(audio)
-        voice.close()
+        state = SileroVoice().feed(audio)
         samples = np.frombuffer(audio, "<i2")[: final_audio_samples(state, len(audio) // 2)]
         features = processor(samples.astype(np.float32) / 32768, sampling_rate=RATE, return_tensors="pt").input_features
         tokens = model.generate(features, language=language, task="transcribe", return_timestamps=False)[0]

@@ -39,14 +39,14 @@ class _VoiceStream:
         return state
 
     async def close(self) -> None:
-        self._voice.close()
+        """Nothing is held."""
 
 
 def _open_voice_stream() -> _VoiceStream:
     try:
-        from wyoming_superwhisper.engines.silero import DetectorPool, SileroVoice
+        from wyoming_superwhisper.engines.silero import SileroVoice
 
-        return _VoiceStream(SileroVoice(DetectorPool()))
+        return _VoiceStream(SileroVoice())
     except ImportError as error:
         raise NotSupported(
             f"--final-audio needs the package {error.name}: pip install 'wyoming-superwhisper[server]'"

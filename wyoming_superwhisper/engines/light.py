@@ -11,7 +11,8 @@ from typing import Any, Protocol, TypeVar
 
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import Call, IntentCall
-from wyoming_superwhisper.engines.silero import DetectorPool, SileroVoice
+from wyoming_superwhisper.engines.silero import SileroVoice
+from wyoming_superwhisper.engines.silero_network import packaged_network
 from wyoming_superwhisper.engines.wake_word import WakeWords, builtin_words, choose_words
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,6 @@ class LightEngine:
         self._waiting: deque[Call] = deque()
         self._streams: dict[int, _Open] = {}
         self._last_stream = 0
-        self._detectors = DetectorPool()
         self._intents: Any = None
         self._methods: dict[str, Callable[[Call], Result]] = {
             "voice.open": self._open_voice,
@@ -68,7 +68,7 @@ class LightEngine:
         names = wake.get("words")
         self._words = builtin_words(engine) if names is None else choose_words(engine, names)
         self._intents = _load_intents(self._configuration)
-        _warm_up_voice(self._detectors)
+        packaged_network()  # now, rather than while the first client speaks
         return {
             "languages": list(self._configuration.get("languages", ())),
             "wake_words": [asdict(word) for word in self._words],
@@ -99,7 +99,7 @@ class LightEngine:
                 self._forget(result["stream"])
 
     def _open_voice(self, call: Call) -> Result:
-        return {"stream": self._keep(SileroVoice(self._detectors))}
+        return {"stream": self._keep(SileroVoice())}
 
     def _feed_voice(self, call: Call) -> Result:
         return asdict(self._stream(call, SileroVoice).feed(call.payload))
@@ -165,9 +165,7 @@ class LightEngine:
         return opened.stream
 
     def _forget(self, number: Any) -> None:
-        opened = self._streams.pop(number, None)
-        if opened is not None and isinstance(opened.stream, SileroVoice):
-            opened.stream.close()
+        self._streams.pop(number, None)
 
 
 def _intents(listed: Any) -> tuple[IntentCall, ...]:
@@ -181,8 +179,3 @@ def _load_intents(configuration: Mapping[str, Any]) -> Any:
         logger.warning("Intents are not available: %s", error)
         return None
     return HassilIntents(configuration.get("languages", ()), configuration.get("home") or {})
-
-
-def _warm_up_voice(detectors: DetectorPool) -> None:
-    # Load Silero now, rather than while the first client speaks.
-    detectors.give_back(detectors.take())

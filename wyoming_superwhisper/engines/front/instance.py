@@ -30,6 +30,7 @@ BASE_ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",  # no card, unless the caller names one
     "OMP_WAIT_POLICY": "passive",  # threads that wait must not spin: the other engines need the cores
     "GOMP_SPINCOUNT": "0",
+    "OPENBLAS_NUM_THREADS": "1",  # what is computed with numpy is too small to be shared out
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
