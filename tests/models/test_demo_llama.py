@@ -18,7 +18,8 @@ from wyoming_superwhisper.engines.llm_calls import is_call, parse_calls
 from wyoming_superwhisper.engines.llm_home import home_from
 from wyoming_superwhisper.engines.llm_prompt import messages_for, system_text
 from wyoming_superwhisper.models.demo.domain import LANGUAGES, load_domain, load_replies
-from wyoming_superwhisper.models.demo.llama_data import demo_home, random_home, random_sample
+from wyoming_superwhisper.models.demo.llama_data import random_sample
+from wyoming_superwhisper.models.demo.llama_homes import demo_home, random_home
 
 pytest.importorskip("llama_cpp")
 

@@ -10,7 +10,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from wyoming_superwhisper.engines.llm_home import Home
 from wyoming_superwhisper.engines.llm_prompt import CHATML, ChatTemplate, Segment, messages_for, system_text
-from wyoming_superwhisper.models.demo.llama_data import Sample, demo_home, random_home, random_sample
+from wyoming_superwhisper.models.demo.llama_data import Sample, random_sample
+from wyoming_superwhisper.models.demo.llama_homes import demo_home, random_home
 
 END_OF_TEXT = "<|endoftext|>"
 TURN_START = "<|im_start|>"

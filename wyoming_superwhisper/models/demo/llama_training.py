@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wyoming_superwhisper.models.demo.domain import FOLDER
-from wyoming_superwhisper.models.demo.llama_data import any_home, random_home, random_sample
+from wyoming_superwhisper.models.demo.llama_data import random_sample
 from wyoming_superwhisper.models.demo.llama_export import read_gguf, write_gguf
+from wyoming_superwhisper.models.demo.llama_homes import any_home, random_home
 from wyoming_superwhisper.models.demo.llama_model import DemoLlama, Prompts, Shape
 from wyoming_superwhisper.models.demo.llama_tokens import ChatTokens, make_tokenizer
 
