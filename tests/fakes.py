@@ -36,7 +36,8 @@ FAKE_ENGINE = "tests.fakes:FakeEngine"
 class FakeEngine:
     """An engine whose calls say themselves what shall happen; see `_METHODS`.
 
-    Configuration: `capacity`, `load_s` (time to load), `load` ("ok", "model-error", "fault", "crash").
+    Configuration: `capacity`, `load` ("ok", "model-error", "fault", "crash"), `gate` (a file without which loading goes
+    on for ever).
     """
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
@@ -47,7 +48,8 @@ class FakeEngine:
         self._hogged: list[bytes] = []
 
     def load(self) -> Mapping[str, Any]:
-        time.sleep(self._configuration.get("load_s", 0.0))
+        while not _is_open(self._configuration):
+            time.sleep(0.005)
         how = self._configuration.get("load", "ok")
         if how == "model-error":
             raise ModelError("The model file is not there; fetch it.")
@@ -84,9 +86,18 @@ class FakeEngine:
         call.done({"priority": int(call.priority)})
         return True
 
+    def _wait(self, call: Call, memory: dict[str, Any]) -> bool:
+        """Works in small steps until there is the file `gate`."""
+        time.sleep(0.005)
+        if not _is_open(call.data):
+            return False
+        call.done({"priority": int(call.priority)})
+        return True
+
     def _block(self, call: Call, memory: dict[str, Any]) -> bool:
-        """One step that takes `s` seconds, as a native call does."""
-        time.sleep(call.data["s"])
+        """One step that lasts until there is the file `gate`, as a native call does; without one, for ever."""
+        while not _is_open({"gate": "", **call.data}):
+            time.sleep(0.005)
         call.done({})
         return True
 
@@ -144,10 +155,15 @@ class FakeEngine:
         return True
 
     _METHODS: Mapping[str, Callable[[FakeEngine, Call, dict[str, Any]], bool]] = {
-        "echo": _echo, "sleep": _sleep, "block": _block, "parts": _parts, "crash": _crash, "fail": _fail,
+        "echo": _echo, "sleep": _sleep, "wait": _wait, "block": _block, "parts": _parts, "crash": _crash, "fail": _fail,
         "fault": _fault, "nan": _nan, "forget": _forget, "no memory": _no_memory, "lose card": _lose_card,
         "hog": _hog, "order": _order_of,
     }  # fmt: skip
+
+
+def _is_open(data: Mapping[str, Any]) -> bool:
+    """Whether what waits for the file `gate` may go on; what names none needn't wait."""
+    return "gate" not in data or (bool(data["gate"]) and os.path.exists(data["gate"]))
 
 
 class FakeStreams:
@@ -198,7 +214,10 @@ class FakeStreams:
 
 
 class FakeModels:
-    """An engine with the calls of the Whisper, Llama, Piper and light workers, each answered at once or after `s`."""
+    """An engine with the calls of the Whisper, Llama, Piper and light workers, each answered at once.
+
+    Configuration: `home`, and `gate`, a file without which nothing but `asked` is answered.
+    """
 
     capacity = 1
 
@@ -219,8 +238,7 @@ class FakeModels:
     def step(self) -> bool:
         calls, self._calls = self._calls, []
         for call in calls:
-            until = time.monotonic() + self._configuration.get("s", 0.0)
-            while time.monotonic() < until and not call.cancelled:
+            while call.method != "asked" and not call.cancelled and not _is_open(self._configuration):
                 time.sleep(0.005)
             getattr(self, call.method.replace(".", "_"))(call)
         return False

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.byte_budget import ByteBudget
 
 
@@ -50,7 +51,7 @@ async def test_who_gives_up_holds_nothing_and_lets_the_next_one_go_first() -> No
     second = asyncio.create_task(budget.wait_for(50))
     await asyncio.sleep(0)
     first.cancel()
-    await asyncio.wait_for(second, 1)
+    await asyncio.wait_for(second, WAIT_S)
     assert budget.free == 0
     third = asyncio.create_task(budget.wait_for(50))
     await asyncio.sleep(0)

@@ -19,6 +19,7 @@ from wyoming.pipeline import PipelineStage
 from wyoming.wake import Detection, NotDetected
 
 from tests.scripted_server import Peer, scripted_server
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.errors import BadData, EngineLost, Internal, SettingsError, Timeout, UnknownVoice
@@ -71,9 +72,8 @@ async def test_a_transcript_that_comes_before_the_end_of_the_audio_is_taken_at_o
         await peer.read_until("never")
 
     async with scripted_server(script) as server:
-        began = time.monotonic()
-        assert await client.transcribe(server.uri, SPEECH * 5, realtime=True) == "Stop."
-    assert time.monotonic() - began < 1.0
+        assert await client.transcribe(server.uri, SPEECH * 60, realtime=True) == "Stop."
+        assert len(server.peers[0].audio()) < len(SPEECH) * 30
 
 
 async def test_realtime_audio_takes_as_long_as_it_was_spoken() -> None:
@@ -276,7 +276,7 @@ async def test_waiting_goes_on_until_the_server_is_there(unused_tcp_port: int) -
         await peer.read_until("describe")
         await peer.send(INFO)
 
-    waiting = asyncio.create_task(client.wait_listening(f"tcp://127.0.0.1:{unused_tcp_port}", 5))
+    waiting = asyncio.create_task(client.wait_listening(f"tcp://127.0.0.1:{unused_tcp_port}", WAIT_S))
     await asyncio.sleep(0.3)
     async with scripted_server(script, unused_tcp_port):
         assert (await waiting).asr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.service_manager import ServiceManager
 
 
@@ -17,7 +18,7 @@ from wyoming_superwhisper.service_manager import ServiceManager
 def systemd(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(5)
+        manager.settimeout(WAIT_S)
         yield manager
 
 
@@ -38,7 +39,7 @@ def test_each_step_is_told(systemd: socket.socket) -> None:
 def test_an_abstract_address() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0superwhisper-test-{os.getpid()}")
-        manager.settimeout(5)
+        manager.settimeout(WAIT_S)
         ServiceManager({"NOTIFY_SOCKET": f"@superwhisper-test-{os.getpid()}"}).ready()
         assert manager.recv(100) == b"READY=1"
 
@@ -60,4 +61,4 @@ async def test_the_watchdog_sees_the_loop_turn_twice_as_often_as_it_asks(systemd
 async def test_where_nobody_asks_or_listens_nothing_happens(environment: dict[str, str]) -> None:
     manager = ServiceManager(environment)
     manager.ready()
-    await asyncio.wait_for(manager.keep_alive(), 1)
+    await asyncio.wait_for(manager.keep_alive(), WAIT_S)

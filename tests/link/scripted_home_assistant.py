@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from tests.waiting import WAIT_S
+
 TOKEN = "a-token-that-opens"
 Answer = Callable[[dict[str, Any]], Any]
 
@@ -156,4 +158,4 @@ async def listening(*routes: web.RouteDef, port: int = 0, tls: ssl.SSLContext | 
         await web.TCPSite(runner, "127.0.0.1", port, ssl_context=tls).start()
         yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
-        await asyncio.wait_for(runner.cleanup(), 5)
+        await asyncio.wait_for(runner.cleanup(), WAIT_S)

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.conftest import free_port
 from tests.link.scripted_home_assistant import TOKEN, Peer, done, listening, scripted
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import phrases
 from wyoming_superwhisper.conversation.executor import Executed
 from wyoming_superwhisper.conversation.said import Said
@@ -64,7 +65,7 @@ async def executing(peer: Peer) -> AsyncIterator[Linked]:
     there = Client(peer.url, TOKEN)
     link = Link(there, lambda _: None)
     task = asyncio.create_task(link.run())
-    await asyncio.wait_for(link.ready.wait(), 5)
+    await asyncio.wait_for(link.ready.wait(), WAIT_S)
     yield Linked(HomeAssistantExecutor(there, link), link)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

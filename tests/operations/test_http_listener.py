@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.errors import SettingsError
 from wyoming_superwhisper.operations import http_listener
@@ -37,7 +38,7 @@ async def ask(listener: HttpListener, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", listener.port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), WAIT_S)
     except ConnectionError:
         return b""
     finally:

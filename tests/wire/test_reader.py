@@ -56,11 +56,12 @@ async def test_a_whole_event_must_come_in_time_from_its_first_byte() -> None:
 
 
 async def test_time_in_which_this_process_stood_still_is_not_the_peers() -> None:
-    reader = reader_of(FOLLOWING[:5], event_s=0.2)
+    event_s = 1.0
+    reader = reader_of(FOLLOWING[:5], event_s=event_s)
     waiting = asyncio.create_task(reader.read())
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    time.sleep(0.2 + wire.LATE_S)  # noqa: ASYNC251  # the loop stands still, as after SIGSTOP
+    time.sleep(event_s + wire.LATE_S)  # noqa: ASYNC251  # the loop stands still, as after SIGSTOP
     await asyncio.sleep(0.05)
     assert not waiting.done()
     reader.stream.feed_data(FOLLOWING[5:])

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from wyoming.event import Event, async_read_event
 
+from tests.waiting import WAIT_S
 from tests.wire.examples import (
     LIMITS,
     connected,
@@ -51,7 +52,7 @@ async def test_a_refused_peer_is_not_listened_to_for_long() -> None:
     async with refusing(Busy("Go."), linger_s=0.2, most_s=0.5) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b'{"type": "t", "payload_length": 1000000000000}\n')
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(WAIT_S):
             with contextlib.suppress(OSError):
                 while not reader.exception():
                     writer.write(bytes(10_000))
@@ -61,11 +62,11 @@ async def test_a_refused_peer_is_not_listened_to_for_long() -> None:
 
 
 async def test_a_refused_peer_may_send_to_its_end_as_long_as_it_is_not_silent() -> None:
-    async with refusing(Busy("Later."), linger_s=0.2, most_s=5.0) as address:
+    async with refusing(Busy("Later."), linger_s=1.0, most_s=WAIT_S) as address:
         reader, writer = await asyncio.open_connection(*address)
         writer.write(b'{"type": "t", "payload_length": 1000000000000}\n')
-        for _ in range(8):  # longer than the pause that is allowed, none of them as long
-            await asyncio.sleep(0.1)
+        for _ in range(6):  # longer than the pause that is allowed, none of them as long
+            await asyncio.sleep(0.25)
             writer.write(bytes(100))
             await writer.drain()
         assert (await async_read_event(reader)).type == "error"

@@ -10,6 +10,7 @@ import socket
 import pytest
 from wyoming.event import Event, async_read_event
 
+from tests.waiting import WAIT_S
 from tests.wire.examples import (
     connected,
 )
@@ -68,13 +69,13 @@ async def test_a_peer_that_is_cut_off_is_reset_and_leaves_nothing_in_the_kernel(
 
 
 async def test_a_peer_that_is_slow_but_takes_something_is_not() -> None:
-    async with connected(write_s=0.15) as (_, writer, theirs):
+    async with connected(write_s=1.0) as (_, writer, theirs):
         total = 3_000_000
 
         async def sip() -> None:
             received = 0
             while received < total:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.03)
                 try:
                     received += len(theirs.recv(60_000))
                 except BlockingIOError:
@@ -112,4 +113,4 @@ async def test_so_are_the_errors_of_some_python_versions(kind: type[Exception]) 
 async def test_closing_a_connection_whose_peer_reads_nothing_ends() -> None:
     async with connected() as (_, writer, _):
         writer.stream.write(bytes(10_000_000))
-        await asyncio.wait_for(writer.close(0.05), 1)
+        await asyncio.wait_for(writer.close(0.05), WAIT_S)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engines.front.fake_worker import running
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
 from wyoming_superwhisper.engines.front.jobs import Reply
@@ -36,11 +38,13 @@ async def test_a_call_and_its_answer() -> None:
         assert worker.pid is not None
 
 
-async def test_calls_run_side_by_side_up_to_the_capacity() -> None:
+async def test_calls_run_side_by_side_up_to_the_capacity(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     async with running({"capacity": 3}) as worker:
-        tasks = [asyncio.create_task(worker.call("sleep", {"s": 0.3})) for _ in range(6)]
-        await asyncio.sleep(0.1)
-        assert (worker.running, worker.waiting(Priority.FINAL)) == (3, 3)
+        tasks = [asyncio.create_task(worker.call("wait", {"gate": str(gate)})) for _ in range(6)]
+        await until(lambda: (worker.running, worker.waiting(Priority.FINAL)) == (3, 3))
+        assert not any(task.done() for task in tasks)
+        gate.touch()
         await asyncio.gather(*tasks)
         assert (worker.running, worker.waiting(Priority.FINAL)) == (0, 0)
 
@@ -56,6 +60,7 @@ async def test_a_reader_that_stops_reading_stops_the_engine_until_it_goes_on() -
     async with running(limits=WorkLimits(parts=10)) as worker, worker.stream("parts", {"n": 100}) as stream:
         first = await anext(stream)
         assert first.data["number"] == 1
+        await until(lambda: stream.job.parts_received == 10)
         await asyncio.sleep(0.3)
         assert stream.job.parts_received == 10
         assert [part.data["number"] async for part in stream] == list(range(2, 101))
@@ -63,8 +68,8 @@ async def test_a_reader_that_stops_reading_stops_the_engine_until_it_goes_on() -
 
 
 async def test_who_waits_for_its_reader_is_not_overdue() -> None:
-    async with running(limits=WorkLimits(parts=2, job_s=0.3)) as worker, worker.stream("parts", {"n": 4}) as stream:
-        await asyncio.sleep(0.8)
+    async with running(limits=WorkLimits(parts=2, job_s=2.0)) as worker, worker.stream("parts", {"n": 4}) as stream:
+        await asyncio.sleep(2.5)
         assert [part.data["number"] async for part in stream] == [1, 2, 3, 4]
         assert worker.generation == 1
 
@@ -101,9 +106,9 @@ async def test_half_a_surrogate_pair_costs_nothing(shared: WorkerProcess) -> Non
 
 async def test_a_full_queue_is_busy_each_kind_for_itself() -> None:
     async with running(limits=WorkLimits(queue_final=2, queue_guess=1)) as worker:
-        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.3})) for _ in range(3)]
-        calls.append(asyncio.create_task(worker.call("sleep", {"s": 0.3}, priority=Priority.GUESS)))
-        await asyncio.sleep(0)
+        calls = [asyncio.create_task(worker.call("wait", {"gate": ""})) for _ in range(3)]
+        calls.append(asyncio.create_task(worker.call("wait", {"gate": ""}, priority=Priority.GUESS)))
+        await until(lambda: (worker.waiting(Priority.FINAL), worker.waiting(Priority.GUESS)) == (2, 1))
         for priority in Priority:
             with pytest.raises(Busy):
                 await worker.call("echo", priority=priority)
@@ -112,34 +117,40 @@ async def test_a_full_queue_is_busy_each_kind_for_itself() -> None:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-async def test_finals_are_served_before_guesses_in_order(shared: WorkerProcess) -> None:
-    worker = shared
-    block = asyncio.create_task(worker.call("sleep", {"s": 0.2, "name": "first"}))
-    await asyncio.sleep(0.05)
+async def test_finals_are_served_before_guesses_in_order(shared: WorkerProcess, tmp_path: Path) -> None:
+    worker, gate = shared, tmp_path / "gate"
+    block = asyncio.create_task(worker.call("wait", {"gate": str(gate), "name": "first"}))
+    await until(lambda: worker.running == 1)
     calls = [
-        worker.call("echo", {"name": name}, priority=Priority.GUESS if name.startswith("g") else Priority.FINAL)
+        asyncio.create_task(
+            worker.call("echo", {"name": name}, priority=Priority.GUESS if name.startswith("g") else Priority.FINAL)
+        )
         for name in ("g1", "f1", "g2", "f2")
     ]
+    await until(lambda: (worker.waiting(Priority.FINAL), worker.waiting(Priority.GUESS)) == (2, 2))
+    gate.touch()
     await asyncio.gather(block, *calls)
     assert (await worker.call("order")).data["order"][-5:] == ["first", "f1", "f2", "g1", "g2"]
 
 
-async def test_a_final_preempts_the_newest_guess_which_runs_again_later() -> None:
+async def test_a_final_preempts_the_newest_guess_which_runs_again_later(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     async with running({"capacity": 2}) as worker:
         guesses = [
-            asyncio.create_task(worker.call("sleep", {"s": 0.5, "name": name}, priority=Priority.GUESS))
+            asyncio.create_task(worker.call("wait", {"gate": str(gate), "name": name}, priority=Priority.GUESS))
             for name in ("old", "new")
         ]
-        await asyncio.sleep(0.1)
+        await until(lambda: worker.running == 2)
         await worker.call("echo", {"name": "final"})
         assert not any(guess.done() for guess in guesses)
+        gate.touch()
         await asyncio.gather(*guesses)
         assert (await worker.call("order")).data["order"] == ["old", "new", "final", "new"]
         assert worker.preempted == 1
 
 
 async def test_a_preempted_guess_that_has_begun_to_answer_is_busy(shared: WorkerProcess) -> None:
-    data = {"n": 100, "pause_s": 0.02}
+    data = {"n": 1_000_000, "pause_s": 0.02}
     worker = shared
     async with worker.stream("parts", data, priority=Priority.GUESS) as guess:
         await anext(guess)
@@ -169,14 +180,14 @@ async def test_a_promoted_guess_is_served_as_a_final_and_not_preempted(shared: W
 async def test_a_cancelled_call_never_reaches_the_worker_or_leaves_it_soon() -> None:
     records: list[JobRecord] = []
     async with running(on_job=records.append) as worker:
-        in_worker = asyncio.create_task(worker.call("sleep", {"s": 30, "name": "running"}))
+        in_worker = asyncio.create_task(worker.call("wait", {"gate": "", "name": "running"}))
         in_queue = asyncio.create_task(worker.call("echo", {"name": "waiting"}))
-        await asyncio.sleep(0.1)
+        await until(lambda: (worker.running, worker.waiting(Priority.FINAL)) == (1, 1))
         in_queue.cancel()
         await asyncio.sleep(0)
         assert (worker.running, worker.waiting(Priority.FINAL)) == (1, 0)
         in_worker.cancel()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             assert (await worker.call("order")).data["order"] == ["running"]
         assert worker.cancelled == 2
         assert [record.code for record in records] == ["cancelled", "cancelled", ""]
@@ -186,20 +197,21 @@ async def test_closing_a_stream_cancels_it_even_while_it_waits_for_credit() -> N
     async with running(limits=WorkLimits(parts=2)) as worker:
         async with worker.stream("parts", {"n": 100}) as stream:
             await anext(stream)
-            await asyncio.sleep(0.1)
+            await until(lambda: stream.job.parts_received >= 2)
         await worker.call("echo")
         assert worker.cancelled == 1
 
 
-async def test_a_place_is_free_only_when_a_blocked_engine_has_noticed_the_cancel(shared: WorkerProcess) -> None:
-    worker = shared
-    blocked = asyncio.create_task(worker.call("block", {"s": 1.0}))
-    async with asyncio.timeout(10):
-        while worker.running == 0:  # noqa: ASYNC110 - a count, which nobody signals
-            await asyncio.sleep(0)
+async def test_a_place_is_free_only_when_a_blocked_engine_has_noticed_the_cancel(
+    shared: WorkerProcess, tmp_path: Path
+) -> None:
+    worker, gate = shared, tmp_path / "gate"
+    blocked = asyncio.create_task(worker.call("block", {"gate": str(gate)}))
+    await until(lambda: worker.running == 1)
     blocked.cancel()
     await asyncio.wait([blocked])
     assert worker.running == 1
+    gate.touch()
     await worker.call("echo")
     assert worker.running == 0
 
@@ -220,12 +232,14 @@ async def test_a_call_that_finds_no_memory_is_tried_once_more_alone_and_smaller(
         assert [record.code for record in records] == ["", "", "", "out-of-memory", ""]
 
 
-async def test_limits_and_log_change_while_it_runs() -> None:
+async def test_limits_and_log_change_while_it_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
     async with running() as worker:
         worker.use(WorkLimits(queue_final=1), {"level": "debug", "format": "json"})
-        calls = [asyncio.create_task(worker.call("sleep", {"s": 0.1})) for _ in range(2)]
-        await asyncio.sleep(0.02)
+        calls = [asyncio.create_task(worker.call("wait", {"gate": str(gate)})) for _ in range(2)]
+        await until(lambda: (worker.running, worker.waiting(Priority.FINAL)) == (1, 1))
         with pytest.raises(Busy):
             await worker.call("echo")
+        gate.touch()
         await asyncio.gather(*calls)
         assert worker.generation == 1

@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.engines.front.fake_worker import ROOT
+from tests.waiting import until
 from wyoming_superwhisper.engines.base import (
     AnswerPart,
     AnswerRequest,
@@ -114,15 +116,18 @@ async def test_a_home_is_told_to_the_worker_and_to_the_one_after_it() -> None:
         assert (await worker.call("asked")).data["home"] == home
 
 
-async def test_a_final_joins_the_guess_that_asks_the_same() -> None:
-    async with running("FakeModels", {"s": 0.4}) as worker:
+async def test_a_final_joins_the_guess_that_asks_the_same(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with running("FakeModels", {"gate": str(gate)}) as worker:
         recognizer = RemoteRecognizer(worker)
         requests = [TranscribeRequest(bytes(size), "fr") for size in (10, 20)]
         guesses = [asyncio.create_task(recognizer.transcribe(request, Priority.GUESS)) for request in requests]
-        await asyncio.sleep(0.1)
+        await until(lambda: (worker.running, worker.waiting(Priority.GUESS)) == (1, 1))
         final = asyncio.create_task(recognizer.transcribe(TranscribeRequest(bytes(20), "fr")))
         await asyncio.sleep(0)
         guesses[1].cancel()  # the final lives on without the guess
+        await until(lambda: worker.preempted == 1 and worker.waiting(Priority.GUESS) == 1)
+        gate.touch()
         assert (await final).text == "20 bytes"
         assert (await guesses[0]).text == "10 bytes"
         calls = await asked(worker)
@@ -131,8 +136,9 @@ async def test_a_final_joins_the_guess_that_asks_the_same() -> None:
         assert not recognizer._on_their_way
 
 
-async def test_a_guess_becomes_urgent_by_its_request() -> None:
-    async with running("FakeModels", {"s": 0.3}) as worker:
+async def test_a_guess_becomes_urgent_by_its_request(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with running("FakeModels", {"gate": str(gate)}) as worker:
         intents, llm = RemoteIntents(worker), RemoteLanguageModel(worker)
         synthesizer = RemoteSynthesizer(worker, ())
         said = RecognizeRequest("allume le salon", "fr", None, (IntentCall("HassTurnOn", {"area": "Salon"}),))
@@ -142,20 +148,21 @@ async def test_a_guess_becomes_urgent_by_its_request() -> None:
             asyncio.ensure_future(anext(llm.answer(question, Priority.GUESS))),
             asyncio.ensure_future(synthesizer.speak(piece, Priority.GUESS)),
         ]
-        await asyncio.sleep(0.1)  # the first is at work, the others wait
+        await until(lambda: (worker.running, worker.waiting(Priority.GUESS)) == (1, 2))
         intents.promote(said)
         synthesizer.promote(piece)
         llm.promote(AnswerRequest("bonsoir", "fr"))  # nobody asked for that
+        gate.touch()
         await asyncio.gather(*guesses)
         methods = [call["method"] for call in await asked(worker)]
     assert methods == ["intents.recognize", "speak", "answer"]
 
 
 async def test_leaving_an_answer_cancels_it() -> None:
-    async with running("FakeModels", {"s": 30}) as worker:
+    async with running("FakeModels", {"gate": ""}) as worker:
         answer = RemoteLanguageModel(worker).answer(AnswerRequest("bonjour", "fr"))
         first = asyncio.ensure_future(anext(answer))
-        await asyncio.sleep(0.1)
+        await until(lambda: worker.running == 1)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
         assert worker.cancelled == 1
