@@ -53,6 +53,10 @@ class Report:
         shown = str(value) if isinstance(value, Spread) else f"{value:.4g} {unit}".rstrip()
         print(f"{text or key:64} {shown}", flush=True)
 
+    def keep(self, key: str, value: float) -> None:
+        """A figure that is shown elsewhere, in a table."""
+        self._figures[key] = round(value, 4)
+
     def heading(self, text: str) -> None:
         print(f"\n{text}", flush=True)
 

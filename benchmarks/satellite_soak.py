@@ -3,8 +3,9 @@
 python -m benchmarks.satellite_soak [--minutes M] [--seed N]
 
 The real server on the demo models, a sound daemon of its own whose loudspeaker is recorded. Every turn that a wake word
-has begun must end with an answer or with the error sound, heard from the loudspeaker; the satellite's memory, files and
-threads must stay as they were. Exit status 1 where they don't.
+has begun must end with an answer or with the error sound, or the sound of a cancelled turn where a cancel word was
+said, heard from the loudspeaker; the satellite's memory, files and threads must stay as they were. Exit status 1 where
+they don't.
 """
 
 from __future__ import annotations
@@ -29,14 +30,21 @@ from tests.satellite.room import RATE, Room, RoomSatellite, satellite_in, virtua
 from tests.speech import sound, speech
 from wyoming_superwhisper import client
 
-SENTENCES = ("Quelle heure est-il ?", "Quel jour sommes-nous ?", "Raconte-moi une blague.", "Stop.", "Bonjour.")
-CANCELLED = ("Annule", "Cancel")
-"""What the recogniser makes of the end of the wake word now and then; as an utterance it ends a turn in silence."""
+SENTENCES = (
+    "Quelle heure est-il ?",
+    "Quel jour sommes-nous ?",
+    "Raconte-moi une blague.",
+    "Stop.",
+    "Bonjour.",
+    "Annule.",
+)
 TURN_S = 60.0
 GROWTH_MB = 8.0
 """What the memory may grow by after the first turns."""
-ERROR_HZ = (415.3, 311.1)
-"""The tones of the error sound."""
+ERROR_HZ, ERROR_STEP_S = (415.3, 311.1), 0.1
+"""The tones of the error sound, and how long a piece of the recording is in which one of them is looked for."""
+CANCELLED_HZ, CANCELLED_STEP_S = (1975.5, 1318.5), 0.02
+"""The same of the sound of a cancelled turn: the tones of the awake sound the other way round."""
 
 
 def main() -> int:
@@ -123,8 +131,8 @@ class Soak:
         log = one.log[logged:].decode()
         end = (
             ("answered" if _sounding_s(heard) > 0.4 else "") if "Answer: " in log
-            else "error sound" if _has_error_sound(heard)
-            else "cancelled" if any(f"Heard: {word}" in log for word in CANCELLED)
+            else "error sound" if _has_tones(heard, ERROR_HZ, ERROR_STEP_S)
+            else "cancelled" if _has_tones(heard, CANCELLED_HZ, CANCELLED_STEP_S)
             else ""
         )  # fmt: skip
         self._counts[end or "without an end"] += 1
@@ -198,12 +206,12 @@ def _sounding_s(heard: npt.NDArray[np.float64]) -> float:
     return float((frames > 100).sum()) * 0.01
 
 
-def _has_error_sound(heard: npt.NDArray[np.float64]) -> bool:
-    """Whether some tenth of a second is the first tone of the error sound, and a later one the second."""
-    size = RATE // 10
+def _has_tones(heard: npt.NDArray[np.float64], tones: tuple[float, float], step_s: float) -> bool:
+    """Whether some piece of this length is the first tone, and a later one the second."""
+    size = round(RATE * step_s)
     frames = heard[: len(heard) // size * size].reshape(-1, size)
     found = []
-    for tone in ERROR_HZ:
+    for tone in tones:
         wave = np.exp(-2j * np.pi * tone * np.arange(size) / RATE)
         share = np.abs(frames @ wave) ** 2 * 2 / size / (np.square(frames).sum(axis=1) + 1e5)
         found.append(np.nonzero(share > 0.5)[0])

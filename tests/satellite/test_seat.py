@@ -382,15 +382,47 @@ async def test_whoever_speaks_begins_a_turn_where_voices_do_and_the_first_syllab
         await ha.expect("played")
 
 
-async def test_a_cancel_word_ends_the_turn_and_nothing_is_played(tmp_path: Path) -> None:
+async def test_a_cancel_word_ends_the_turn_with_a_short_sound_and_no_answer(tmp_path: Path) -> None:
     async with satellite(tmp_path) as one, driver(one.uri) as ha:
+        await one.logged("Ready")
         one.process.send_signal(signal.SIGUSR1)
         await ha.expect("audio-chunk")
+        one.log.clear()
         await ha.send(Transcript(text="Laisse tomber."))
+        await ha.send(AudioStart(timestamp=0, **VOICE))
+        await ha.send(AudioChunk(audio=REPLY, **VOICE))
         await one.logged("Heard: Laisse tomber.")
         await ha.expect("audio-stop")
-        await ha.send(AudioStart(timestamp=0, **VOICE))
-        assert loud_s(one.played) == 0
+        await one.sounds(0.05)
+        await one.logged("Ready")
+        assert loud_s(one.played) < 0.2
+
+
+async def test_the_rest_of_a_wake_word_cancels_nothing(tmp_path: Path) -> None:
+    """Where a recogniser makes a cancel word of it, the turn ends as any other in which nobody said anything."""
+    async with (
+        satellite(tmp_path, "--wake-word", "okay_nabu", "--set", "sounds.awake=off") as one,
+        driver(one.uri) as ha,
+    ):
+        say(tmp_path, speech("okay nabu", "en-us", after_s=0.1))
+        await ha.expect("audio-chunk")
+        await ha.send(Transcript(text="Annule."))
+        await one.logged("Nobody said anything.")
+        await one.sounds(0.2)
+
+
+async def test_who_cancels_by_voice_after_the_wake_word_hears_it(tmp_path: Path) -> None:
+    async with (
+        satellite(tmp_path, "--wake-word", "okay_nabu", "--set", "sounds.awake=off") as one,
+        driver(one.uri) as ha,
+    ):
+        said = speech("Annule.", after_s=1.0)
+        say(tmp_path, speech("okay nabu", "en-us", after_s=0.1) + said)
+        while len(ha.audio()) < len(said):
+            await ha.expect("audio-chunk")
+        await ha.send(Transcript(text="Annule."))
+        await one.sounds(0.05)
+        assert b"Nobody said anything." not in one.log
 
 
 async def test_another_address_gets_an_error_unless_the_holder_has_been_silent_for_long(tmp_path: Path) -> None:

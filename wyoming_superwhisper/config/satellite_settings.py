@@ -97,6 +97,8 @@ class SoundSettings:
     """When the wake word was heard."""
     done: str = "off"
     """When the utterance is over."""
+    cancelled: str = "default"
+    """When a cancel word has ended the turn."""
     error: str = "default"
     """When a turn failed."""
     timer: str = "default"

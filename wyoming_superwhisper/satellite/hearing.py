@@ -145,6 +145,11 @@ class Ears:
         kept = b"".join(self._kept)
         return kept[max(0, position - (self.position - len(kept))) // 2 * 2 :]
 
+    def heard_until(self, position: int) -> bytes:
+        """What was heard up to that position, as far as it is still kept."""
+        kept = b"".join(self._kept)
+        return kept[: max(0, position - (self.position - len(kept))) // 2 * 2]
+
     def close(self, recording: Recording) -> None:
         """Add nothing more to it."""
         if recording in self._recordings:

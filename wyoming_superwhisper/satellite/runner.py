@@ -37,6 +37,7 @@ from wyoming_superwhisper.satellite.state import State, StateHolder
 from wyoming_superwhisper.satellite.timers import Timer, Timers
 from wyoming_superwhisper.satellite.turn import Result, Start, Turn, TurnState
 from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
+from wyoming_superwhisper.satellite.word_tail import WithoutTail
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +232,9 @@ class Runner:
             return
         since = max(0, detection.end - SPEECH.bytes_of(self._settings.wake.pre_roll_s))
         start = Start(detection.name, reason="wake-word", loudness_db=detection.loudness_db)
-        self._begin_turn(start, self._ears.record(since))
+        recording = self._ears.record(since)
+        rest = self._settings.wake.pre_roll_s == 0  # else the word itself is wanted too
+        self._begin_turn(start, recording, self._ears.heard_until(since) if rest else b"")
 
     def _is_own(self, detection: Detection) -> bool:
         own = self._own_voice is not None and self._own_voice.has_said(detection.name)
@@ -304,13 +307,14 @@ class Runner:
         mode = self._settings.wake.mode
         return ("local" if self._words is not None else "off") if mode == "auto" else mode
 
-    def _begin_turn(self, start: Start, recording: Recording) -> None:
+    def _begin_turn(self, start: Start, recording: Recording, word: bytes = b"") -> None:
+        """`word`: a wake word, as it was heard up to where the recording begins, whose rest is not to be heard."""
         self._said_ready = start.waits
         events = TurnEvents(self._link)
         turn = Turn(
             self._settings,
             self._link,
-            recording,
+            WithoutTail(recording, word) if word else recording,
             self._speaker,
             self._conversation,
             self._follow_turn,
@@ -377,7 +381,9 @@ class Runner:
                 self._begin(State.IDLE, self._play_sound("error"))
             return
         self._backoff.succeeded()
-        if result.spoken and self._asks(result) and not self._announcements and not self._ringing:
+        if result.cancelled:
+            self._begin(State.IDLE, self._play_sound("cancelled"))
+        elif result.spoken and self._asks(result) and not self._announcements and not self._ringing:
             logger.info("It has asked something: speak.")
             self._begin_turn(Start(reason="follow-up"), self._ears.record(self._ears.position))
 

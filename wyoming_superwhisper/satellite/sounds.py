@@ -11,7 +11,7 @@ from wyoming_superwhisper.audio import AudioFormat, read_wav
 from wyoming_superwhisper.config.satellite_settings import SoundSettings
 from wyoming_superwhisper.errors import BadFormat, SettingsError
 
-Kind = Literal["awake", "done", "error", "timer"]
+Kind = Literal["awake", "done", "cancelled", "error", "timer"]
 
 RATE = 22_050
 FADE_S = 0.012
@@ -20,6 +20,7 @@ FADE_S = 0.012
 _TONES: dict[Kind, tuple[tuple[float, float], ...]] = {
     "awake": ((1318.5, 0.06), (1975.5, 0.09)),
     "done": ((1975.5, 0.05), (1318.5, 0.07)),
+    "cancelled": ((1975.5, 0.05), (1318.5, 0.07)),
     "error": ((415.3, 0.14), (311.1, 0.22)),
     "timer": ((1046.5, 0.12), (0.0, 0.06), (1046.5, 0.12), (0.0, 0.06), (1318.5, 0.3)),
 }
@@ -47,7 +48,8 @@ class Sounds:
     def __init__(self, settings: SoundSettings) -> None:
         """Raises `SettingsError` for a file that is no WAV file."""
         named: dict[Kind, str] = {
-            "awake": settings.awake, "done": settings.done, "error": settings.error, "timer": settings.timer,
+            "awake": settings.awake, "done": settings.done, "cancelled": settings.cancelled, "error": settings.error,
+            "timer": settings.timer,
         }  # fmt: skip
         self._sounds = {kind: _sound(kind, setting, settings.volume) for kind, setting in named.items()}
 

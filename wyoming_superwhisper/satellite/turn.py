@@ -122,6 +122,7 @@ class Turn:
         self._news = news or News()
         self._end = link.turn_end()
         self._start = Start()
+        self._utterance = Utterance(settings.turn.silence_s)
         self._sounding = False
         """Whether the answer has begun to be played."""
         self._heard = asyncio.Event()
@@ -200,7 +201,6 @@ class Turn:
 
     async def _send_utterance(self) -> None:
         """Send what is heard until the utterance is over."""
-        utterance = Utterance(self._settings.turn.silence_s)
         sent_s = 0.0
         while not self._heard.is_set():
             chunk = await self._hearing.read()
@@ -208,8 +208,8 @@ class Turn:
                 break
             await self._send(chunk)
             sent_s += SPEECH.seconds(len(chunk))
-            utterance.feed(chunk)
-            if self._is_over(utterance, sent_s):
+            self._utterance.feed(chunk)
+            if self._is_over(sent_s):
                 break
         await self._link.send(AudioStop())
 
@@ -224,13 +224,13 @@ class Turn:
             )
         )
 
-    def _is_over(self, utterance: Utterance, sent_s: float) -> bool:
+    def _is_over(self, sent_s: float) -> bool:
         settings = self._settings.turn
         if sent_s >= settings.longest_s:
             return True
         if settings.end == "server" or (settings.end == "auto" and self._hearing.finite):
             return False
-        return utterance.over or (not utterance.begun and sent_s >= settings.no_speech_s)
+        return self._utterance.over or (not self._utterance.begun and sent_s >= settings.no_speech_s)
 
     # --- what is answered ---
 
@@ -281,6 +281,9 @@ class Turn:
         logger.info("Heard: %s", text or "nothing")
         self._news.tell("transcript", text)
         self.result.cancelled = plain(text) in {plain(word) for word in self._settings.turn.cancel_words}
+        if self.result.cancelled and self._start.wake_word and not self._utterance.begun:
+            # The end of a wake word, or a noise: it is not for that to end a turn without an answer.
+            raise NoText("Nobody said anything.")
 
     async def _on_synthesize(self, event: Event) -> None:
         """What is about to be spoken: all that Home Assistant tells of an answer."""
