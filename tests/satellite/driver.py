@@ -13,6 +13,8 @@ from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
 from wyoming.satellite import RunSatellite
 
+from tests.waiting import WAIT_S
+
 PING_S = 2.0
 LOST_S = 5.0
 
@@ -41,7 +43,7 @@ class Driver:
                 event = Event(event[0], event[1])
             await async_write_event(event if isinstance(event, Event) else event.event(), self.writer)
 
-    async def expect(self, *types: str, timeout_s: float = 10.0) -> Event:
+    async def expect(self, *types: str, timeout_s: float = WAIT_S) -> Event:
         """The next event of one of these types, those before it skipped."""
         async with asyncio.timeout(timeout_s), self.changed:
             while True:
@@ -53,13 +55,22 @@ class Driver:
                     raise Dropped(f"dropped before {types}; received: {self.types()}")
                 await self.changed.wait()
 
-    async def described(self, timeout_s: float = 10.0) -> Info:
+    async def described(self) -> Info:
         """What the satellite says of itself; what came before that is still to be expected."""
-        async with asyncio.timeout(timeout_s), self.changed:
+        async with asyncio.timeout(WAIT_S), self.changed:
             await self.changed.wait_for(lambda: self.info is not None or self.dropped)
             if self.info is None:
                 raise Dropped(f"dropped before info; received: {self.types()}")
             return self.info
+
+    async def caught_up(self) -> None:
+        """Wait until all that the satellite has sent by now has come; it is still to be expected."""
+        text = f"caught up {len(self.received)}"
+        await self.send(Ping(text=text))
+        async with asyncio.timeout(WAIT_S), self.changed:
+            await self.changed.wait_for(
+                lambda: self.dropped or any(event.data.get("text") == text for event in self.received)
+            )
 
     def types(self) -> list[str]:
         """The types of what has come, repetitions left out."""

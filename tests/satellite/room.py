@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -15,6 +16,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tests.satellite.driver import Driver, driver
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.audio import SPEECH, AudioFormat
 
 RATE = 48_000
@@ -37,7 +40,8 @@ class Room:
     environment: Mapping[str, str]
     daemon: asyncio.subprocess.Process | None = None
     recorder: asyncio.subprocess.Process | None = None
-    logs: list[bytearray] = field(default_factory=list)
+    began: float = float("inf")
+    """When the recording of the loudspeaker began, as far as looking at it has told: a recorder may lag behind."""
 
     @property
     def recording(self) -> Path:
@@ -56,7 +60,7 @@ class Room:
             "pulseaudio", "-n", "-F", str(self.folder / "room.pa"), "--daemonize=no", "--exit-idle-time=-1",
             "--use-pid-file=no", "--disable-shm=yes", "--log-target=null", env=self.environment,
         )  # fmt: skip
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while await self._run("pactl", "info"):  # noqa: ASYNC110 - there is nothing to wait on but its answer
                 await asyncio.sleep(0.05)
 
@@ -73,9 +77,7 @@ class Room:
                 "parec", "--device=loud.monitor", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=1",
                 "--latency-msec=10", env=self.environment, stdout=output, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
-        async with asyncio.timeout(5):
-            while not self.recording.stat().st_size:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: self.recording.stat().st_size)
 
     async def say(self, audio: bytes, format: AudioFormat = SPEECH) -> float:
         """Be heard in the room; returns the moment at which the last of it was said."""
@@ -90,20 +92,25 @@ class Room:
     def played(self) -> npt.NDArray[np.int16]:
         """Everything that the loudspeaker has played."""
         content = self.recording.read_bytes()
-        return np.frombuffer(content[: len(content) // 2 * 2], "<i2")
+        samples = np.frombuffer(content[: len(content) // 2 * 2], "<i2")
+        self.began = min(self.began, time.monotonic() - len(samples) / RATE)
+        return samples
 
-    async def silent_since(self, moment: float, timeout_s: float = 5.0, quiet: int = 50) -> float:
+    async def sounds(self, since: int = 0) -> None:
+        """Wait until the loudspeaker is heard, after so many samples."""
+        await until(lambda: (np.abs(self.played()[since:].astype(int)) > 1000).any())
+
+    async def silent_since(self, moment: float, quiet: int = 50) -> float:
         """Wait until the loudspeaker is silent for 0.3 s; how long after that moment its last sound was, in seconds."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                await asyncio.sleep(0.05)
-                newest = self.played()[-int(0.3 * RATE) :]
-                if not (np.abs(newest.astype(int)) > quiet).any():
-                    break
-        now = time.monotonic()
-        samples = np.abs(self.played().astype(int)) > quiet
-        silent_s = (len(samples) - 1 - int(np.nonzero(samples)[0][-1])) / RATE if samples.any() else 1e9
-        return now - silent_s - moment
+        known, pause = len(self.played()), int(0.3 * RATE)
+
+        def silent() -> bool:
+            samples = self.played()
+            return len(samples) >= known + pause and not (np.abs(samples[-pause:].astype(int)) > quiet).any()
+
+        await until(silent)
+        loud = np.nonzero(np.abs(self.played().astype(int)) > quiet)[0]
+        return self.began + loud[-1] / RATE - moment if len(loud) else -moment
 
     async def _run(self, *command: str) -> int:
         process = await asyncio.create_subprocess_exec(
@@ -145,14 +152,20 @@ class RoomSatellite:
     log: bytearray = field(default_factory=bytearray)
     seen: int = 0
 
-    async def logged(self, text: str, timeout_s: float = 15.0) -> str:
+    async def logged(self, text: str) -> str:
         """Wait until the log says so after what was waited for last; the rest of that line."""
-        async with asyncio.timeout(timeout_s):
-            while (at := self.log.find(text.encode(), self.seen)) < 0 or b"\n" not in self.log[at:]:
-                assert self.process.returncode is None, self.log.decode()
-                await asyncio.sleep(0.005)
-        self.seen = at + len(text)
+
+        def at() -> int:
+            assert self.process.returncode is None, self.log.decode()
+            return self.log.find(text.encode(), self.seen)
+
+        await until(lambda: at() >= 0 and b"\n" in self.log[at() :], self.log.decode)
+        self.seen = at() + len(text)
         return self.log[self.seen :].split(b"\n")[0].decode()
+
+
+LISTENS = ("--uri", "tcp://127.0.0.1:0", "--no-zeroconf")
+"""Options of a satellite that waits for somebody to drive it."""
 
 
 @asynccontextmanager
@@ -176,7 +189,22 @@ async def satellite_in(room: Room, *options: str) -> AsyncIterator[RoomSatellite
     finally:
         if process.returncode is None:
             process.terminate()
-        status = await asyncio.wait_for(process.wait(), 5)
+        status = await asyncio.wait_for(process.wait(), WAIT_S)
         await reading
         assert b"Traceback" not in one.log, one.log.decode()
         assert status == 0, one.log.decode()
+
+
+@asynccontextmanager
+async def driven_in(room: Room, *options: str) -> AsyncIterator[tuple[RoomSatellite, Driver]]:
+    """A satellite that listens, and who drives it as Home Assistant does."""
+    async with satellite_in(room, *LISTENS, *options) as one:
+        address = (await one.logged("Listening on ")).strip()
+        async with driver(address) as ha:
+            yield one, ha
+
+
+async def begin_turn(one: RoomSatellite, ha: Driver) -> None:
+    """By the button."""
+    one.process.send_signal(signal.SIGUSR1)
+    await ha.expect("audio-chunk")

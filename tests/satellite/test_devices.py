@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.config.satellite_settings import MicSettings, SndSettings
 from wyoming_superwhisper.errors import SettingsError
@@ -102,7 +103,7 @@ async def test_one_channel_of_a_command_is_picked() -> None:
     settings = MicSettings(device=python(program + "; import time; time.sleep(60)"), channels=2, channel=1)
     async with make_microphone(settings) as microphone:
         audio = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while len(audio) < 3200:
                 audio += await microphone.read()
     assert audio == b"\2\0" * 1600
@@ -120,7 +121,7 @@ async def test_what_nobody_reads_is_kept_up_to_a_limit_and_the_oldest_goes_first
 async def test_a_device_that_breaks_is_opened_again_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     capture = Scripted([b"\1" * 320], failures=2)
-    async with Microphone(capture) as microphone, asyncio.timeout(10):
+    async with Microphone(capture) as microphone, asyncio.timeout(WAIT_S):
         assert await microphone.read() == b"\1" * 320
     said = [record.getMessage() for record in caplog.records if "microphone" in record.getMessage().lower()]
     assert said == ["The microphone is gone: unplugged. Waiting for it.", "The microphone is back."]
@@ -129,9 +130,7 @@ async def test_a_device_that_breaks_is_opened_again_and_said_once(caplog: pytest
 async def test_a_command_that_fails_says_why(caplog: pytest.LogCaptureFixture) -> None:
     program = "import sys; print('no such card', file=sys.stderr); sys.exit(3)"
     async with make_microphone(MicSettings(device=python(program))):
-        async with asyncio.timeout(10):
-            while not caplog.records:  # noqa: ASYNC110 - what is waited for has no event
-                await asyncio.sleep(0.02)
+        await until(lambda: caplog.records)
     assert "has ended with status 3: no such card" in caplog.text
 
 
@@ -215,12 +214,12 @@ async def test_stopping_is_prompt_and_the_next_reply_is_heard(tmp_path: Path) ->
     program = (
         "import sys, time\n"
         f"data = sys.stdin.buffer.read(22050); open({str(path)!r}, 'wb').write(data)\n"
-        "time.sleep(30 if len(data) < 22050 else 0)"
+        "time.sleep(1000 if len(data) < 22050 else 0)"
     )
     async with make_speaker(SndSettings(device=python(program), lead_in_s=0.0)) as speaker:
         await speaker.start(VOICE)
         await speaker.write(bytes(20000))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             await speaker.stop()
         assert not speaker.playing
         await speaker.start(VOICE)
@@ -253,11 +252,16 @@ def test_pauses_double_up_to_a_limit_and_begin_anew_after_success() -> None:
     assert backoff.next_pause_s() <= FIRST_PAUSE_S * (1 + JITTER)
 
 
+class LongPauses(Backoff):
+    """Only a nudge ends them."""
+
+    def next_pause_s(self) -> float:
+        return 1000.0
+
+
 async def test_a_pause_can_be_cut_short() -> None:
-    backoff = Backoff()
-    for _ in range(8):
-        backoff.next_pause_s()
-    async with asyncio.timeout(1.0):
+    backoff = LongPauses()
+    async with asyncio.timeout(WAIT_S):
         pausing = asyncio.create_task(backoff.pause())
         await asyncio.sleep(0.01)
         backoff.nudge()

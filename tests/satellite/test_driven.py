@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import free_port, start_server
 from tests.satellite.test_seat import Satellite, loud_s, satellite, say
 from tests.speech import speech
+from tests.waiting import until
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellites.arbiter import Arbiter
 
@@ -28,12 +29,11 @@ async def driving_server(log: Path, *uris: str) -> AsyncIterator[Path]:
         start_server, log, "--set", f"satellites={','.join(uris)}", "--set", "asr.language=fr"
     )
     try:
-        async with asyncio.timeout(60):
-            while not _is_driving(log, len(uris)):  # noqa: ASYNC110 - another process writes it
-                await asyncio.sleep(0.05)
+        await until(lambda: _is_driving(log, len(uris)), lambda: _text(log))
         yield log
     finally:
         await asyncio.to_thread(server.stop)
+        print(_text(log))  # seen where the test fails
         assert "Traceback" not in _text(log), _text(log)
 
 
@@ -131,9 +131,9 @@ async def test_a_stock_satellite_is_driven(tmp_path: Path) -> None:
         async with driving_server(tmp_path / "log.txt", f"tcp://127.0.0.1:{port}"):
             await asyncio.sleep(1.0)
             say(tmp_path, wake_and_ask() + SPEECH.silence(1.0))
-            async with asyncio.timeout(40):
-                while not played.exists() or played.stat().st_size < 20_000:  # noqa: ASYNC110
-                    await asyncio.sleep(0.1)
+            await until(
+                lambda: played.exists() and played.stat().st_size >= 20_000, lambda: _text(tmp_path / "log.txt")
+            )
     finally:
         process.terminate()
         await process.wait()

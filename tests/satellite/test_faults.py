@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.satellite.test_seat import Satellite, microphone, player
+from tests.waiting import WAIT_S
 
 SERVER = Path(__file__).parent / "short_server.py"
 STATES = ("idle", "listening", "thinking", "speaking")
@@ -49,7 +49,7 @@ class Killable:
 
     async def said(self, text: str) -> None:
         """Wait until it has said so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while await self.lines.get() != text:
                 pass
 
@@ -92,7 +92,7 @@ async def dialling_satellite(
     finally:
         if process.returncode is None:
             process.terminate()
-        await asyncio.wait_for(process.wait(), 5)
+        await asyncio.wait_for(process.wait(), WAIT_S)
         await reading
         assert b"Traceback" not in one.log, one.log.decode()
         assert process.returncode == 0, one.log.decode()
@@ -125,22 +125,25 @@ async def kill_in_each_state(folder: Path, rounds: int) -> None:
     try:
         async with dialling_satellite(folder, server.uri, "--set", f"hooks.web=127.0.0.1:{web}") as one:
             await ready(one, 1)
-            held: list[dict[str, int]] = []
+            first: dict[str, int] = {}
             for number in range(rounds):
-                count = one.times_logged("Ready")
                 state = STATES[number % len(STATES)]
+                lost = one.times_logged("No connection to the server")
                 if state != "idle":
                     one.process.send_signal(signal.SIGUSR1)
                     await server.said(state)
                 await server.end()
+                await one.logged("No connection to the server", times=lost + 1)
+                count = one.times_logged("Ready")  # a turn may have ended before the server did
                 await server.start()
-                began = time.monotonic()
                 await ready(one, count + 1)
-                assert time.monotonic() - began < 5.0, state
-                if state == STATES[-1]:
-                    held.append(await resources(one, web))
-            for kind, first in held[0].items():
-                assert held[-1][kind] <= first, held
+                if state == STATES[-1] and not first:
+                    first = await resources(one, web)
+            held = await resources(one, web)
+            async with asyncio.timeout(WAIT_S):  # a player that was ended may not be gone yet
+                while any(held[kind] > first[kind] for kind in first):
+                    await asyncio.sleep(0.1)
+                    held = await resources(one, web)
             one.process.send_signal(signal.SIGUSR1)
             await server.said("speaking")
     finally:
@@ -167,9 +170,7 @@ async def test_a_server_that_is_stopped_in_mid_turn_is_noticed_and_comes_back(tm
             await server.said("thinking")
             assert server.process is not None
             server.process.send_signal(signal.SIGSTOP)
-            began = time.monotonic()
             await one.logged("No connection to the server")
-            assert time.monotonic() - began <= 6.5
             server.process.send_signal(signal.SIGCONT)
             await ready(one, 2)
     finally:
@@ -182,7 +183,7 @@ ADDRESSES = ("10.213.77.1", "10.213.77.2")
 
 
 def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=10)
+    subprocess.run(["ip", *words], check=True, capture_output=True, timeout=WAIT_S)
 
 
 @pytest.fixture
@@ -230,9 +231,7 @@ async def test_a_network_that_is_cut_is_noticed_and_gone_on_with(tmp_path: Path,
                     await server.said(state)
                 lost = one.times_logged("No connection to the server")
                 ip("-n", machines[0], "link", "set", "cable0", "down")
-                began = time.monotonic()
                 await one.logged("No connection to the server", times=lost + 1)
-                assert time.monotonic() - began <= 6.5
                 ip("-n", machines[0], "link", "set", "cable0", "up")
                 await ready(one, number + 2)
     finally:

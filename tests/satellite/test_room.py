@@ -15,8 +15,8 @@ from wyoming.audio import AudioChunk, AudioStart, AudioStop
 
 from tests.conftest import RunningServer, start_server
 from tests.satellite import room as virtual
-from tests.satellite.driver import Driver, driver
-from tests.satellite.room import RoomSatellite, satellite_in, virtual_room
+from tests.satellite.driver import Driver
+from tests.satellite.room import RoomSatellite, begin_turn, driven_in, satellite_in, virtual_room
 from tests.satellite.signals import likeness, noise, resampled
 from tests.satellite.test_seat import VOICE, answer
 from tests.speech import pcm, speech
@@ -69,7 +69,7 @@ async def one_turn(
     reply = await one.logged("Answer: ")
     await one.logged("Ready")
     await saying
-    await asyncio.sleep(0.2)
+    await room.silent_since(0.0)
     assert normalise_for_comparison(heard, "fr") == normalise_for_comparison(expected, "fr")
     chunks = [chunk async for chunk in client.synthesize(server.uri, reply, language="fr")]
     sound = resampled(b"".join(chunk.audio for chunk in chunks), chunks[0].format.rate)
@@ -115,30 +115,24 @@ async def test_twenty_turns_in_a_row_without_a_miss(still_server: RunningServer,
 
 async def test_the_first_and_the_last_of_a_reply_and_the_first_of_a_command_are_heard(tmp_path: Path) -> None:
     """And `played` is told when the last sample has left, not before."""
-    async with (
-        virtual_room(tmp_path) as room,
-        satellite_in(room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu") as one,
-    ):
-        address = (await one.logged("Listening on ")).strip()
-        async with driver(address) as ha:
-            command = spoken("Quelle heure est-il ?")
-            await asyncio.sleep(0.5)
-            await room.say(turn_audio("okay_nabu", "Quelle heure est-il ?", 0.15))
-            await ha.expect("run-pipeline")
-            spoken_answer = noise(1.0)
-            await answer_with(ha, spoken_answer)
-            began = time.monotonic()
-            await ha.expect("played")
-            told = time.monotonic()
-            await asyncio.sleep(0.3)
-            heard = np.frombuffer(ha.audio(), "<i2").astype(float)
-            assert likeness(heard, command[: int(0.2 * 16000)].astype(float)) > 0.9
-            played = room.played().astype(float)
-            reply = resampled(spoken_answer)
-            assert likeness(played, reply[: int(0.05 * virtual.RATE)]) > 0.98
-            assert likeness(played, reply[-int(0.2 * virtual.RATE) :]) > 0.98
-            assert told - began >= 0.95
-            assert await room.silent_since(told) < 0.1
+    async with virtual_room(tmp_path) as room, driven_in(room, "--wake-word", "okay_nabu") as (_, ha):
+        command = spoken("Quelle heure est-il ?")
+        await asyncio.sleep(0.5)
+        await room.say(turn_audio("okay_nabu", "Quelle heure est-il ?", 0.15))
+        await ha.expect("run-pipeline")
+        spoken_answer = noise(1.0)
+        began = time.monotonic()
+        await answer_with(ha, spoken_answer)
+        await ha.expect("played")
+        told = time.monotonic()
+        assert told - began >= 0.95
+        assert await room.silent_since(told) < 0.1
+        heard = np.frombuffer(ha.audio(), "<i2").astype(float)
+        assert likeness(heard, command[: int(0.2 * 16000)].astype(float)) > 0.9
+        played = room.played().astype(float)
+        reply = resampled(spoken_answer)
+        assert likeness(played, reply[: int(0.05 * virtual.RATE)]) > 0.98
+        assert likeness(played, reply[-int(0.2 * virtual.RATE) :]) > 0.98
 
 
 async def answer_with(ha: Driver, audio: bytes) -> None:
@@ -147,46 +141,33 @@ async def answer_with(ha: Driver, audio: bytes) -> None:
 
 
 async def test_the_wake_word_silences_a_reply_within_150_ms_and_cancels_it(tmp_path: Path) -> None:
-    async with (
-        virtual_room(tmp_path) as room,
-        satellite_in(
-            room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu", "--set",
-            "sounds.awake=off", "--log-level", "debug",
-        ) as one,
-    ):  # fmt: skip
-        address = (await one.logged("Listening on ")).strip()
-        async with driver(address) as ha:
-            one.process.send_signal(10)
-            await ha.expect("audio-chunk")
-            await answer(ha, "Il était une fois", seconds=20)
-            await asyncio.sleep(1.5)
-            assert np.abs(room.played()[-virtual.RATE // 2 :].astype(int)).max() > 1000
-            saying = asyncio.create_task(room.say(speech("okay nabu", "en-us", before_s=0.1, after_s=0.1)))
-            await one.logged("Wake word: ")
-            detected = time.monotonic()
-            assert await room.silent_since(detected) < 0.15
-            await saying
-            await ha.expect("detection")
-            await ha.expect("run-pipeline")
-            await answer(ha)
-            await ha.expect("played")
+    options = ("--wake-word", "okay_nabu", "--set", "sounds.awake=off", "--log-level", "debug")
+    async with virtual_room(tmp_path) as room, driven_in(room, *options) as (one, ha):
+        await begin_turn(one, ha)
+        await answer(ha, "Il était une fois", seconds=20)
+        await room.sounds()
+        await asyncio.sleep(1.5)  # well into the reply
+        saying = asyncio.create_task(room.say(speech("okay nabu", "en-us", before_s=0.1, after_s=0.1)))
+        await one.logged("Wake word: ")
+        detected = time.monotonic()
+        assert await room.silent_since(detected) < 0.15
+        await saying
+        await ha.expect("detection")
+        await ha.expect("run-pipeline")
+        await answer(ha)
+        await ha.expect("played")
 
 
 async def test_the_sound_daemon_may_be_restarted(tmp_path: Path) -> None:
-    async with (
-        virtual_room(tmp_path) as room,
-        satellite_in(room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--wake-word", "okay_nabu") as one,
-    ):
-        address = (await one.logged("Listening on ")).strip()
-        async with driver(address) as ha:
-            for _ in range(2):
-                await asyncio.sleep(0.5)
-                saying = asyncio.create_task(room.say(speech("okay nabu", "en-us")))
-                await ha.expect("run-pipeline")
-                await saying
-                await answer(ha)
-                await ha.expect("played")
-                await room.close()
-                await one.logged("The microphone is gone")
-                await room.open()
-                await one.logged("The microphone is back")
+    async with virtual_room(tmp_path) as room, driven_in(room, "--wake-word", "okay_nabu") as (one, ha):
+        for _ in range(2):
+            await asyncio.sleep(0.5)
+            saying = asyncio.create_task(room.say(speech("okay nabu", "en-us")))
+            await ha.expect("run-pipeline")
+            await saying
+            await answer(ha)
+            await ha.expect("played")
+            await room.close()
+            await one.logged("The microphone is gone")
+            await room.open()
+            await one.logged("The microphone is back")

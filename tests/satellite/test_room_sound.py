@@ -15,6 +15,7 @@ import pytest
 from tests.satellite import room as virtual
 from tests.satellite.room import Room, virtual_room
 from tests.satellite.signals import likeness, noise, resampled
+from tests.waiting import WAIT_S
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
 
@@ -67,10 +68,10 @@ class Player:
         await self._say("stop")
         await self.told("stopped")
 
-    async def told(self, what: str, timeout_s: float = 20.0) -> None:
+    async def told(self, what: str) -> None:
         """Wait until it says so."""
         assert self.process.stdout is not None
-        async with asyncio.timeout(timeout_s):
+        async with asyncio.timeout(WAIT_S):
             assert (await self.process.stdout.readline()).decode().strip() == what
 
     async def _say(self, line: str) -> None:
@@ -92,13 +93,6 @@ async def player(room: Room) -> AsyncIterator[Player]:
         await process.wait()
 
 
-async def sounds(room: Room, since: int, timeout_s: float = 10.0) -> None:
-    """Wait until the loudspeaker is heard."""
-    async with asyncio.timeout(timeout_s):
-        while not (np.abs(room.played()[since:].astype(int)) > 1000).any():  # noqa: ASYNC110 - another process writes it
-            await asyncio.sleep(0.01)
-
-
 async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path) -> None:
     """Sample by sample: nothing is missing, repeated or shifted, wherever the sound server stands when it begins."""
     async with virtual_room(tmp_path) as room, player(room) as one:
@@ -113,7 +107,7 @@ async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path) -> None:
 async def test_a_process_that_is_held_up_plays_on_without_a_gap(tmp_path: Path) -> None:
     async with virtual_room(tmp_path) as room, player(room) as one:
         await one.play(noise(2.0))
-        await sounds(room, 0)
+        await room.sounds()
         await asyncio.sleep(0.3)
         one.process.send_signal(signal.SIGSTOP)
         await asyncio.sleep(0.25)  # the machine has something better to do
@@ -128,7 +122,7 @@ async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Pat
         for seed in range(5):
             begin = len(room.played())
             await one.play(noise(3.0, 100))
-            await sounds(room, begin)
+            await room.sounds(begin)
             await asyncio.sleep(0.4 + seed * 0.013)
             await one.stop()
             await room.silent_since(0.0)
@@ -144,7 +138,7 @@ async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Pat
 async def test_a_sound_daemon_that_says_nothing_any_more_is_given_up(tmp_path: Path) -> None:
     async with virtual_room(tmp_path) as room, player(room) as one:
         await one.play(noise(3.0))
-        await sounds(room, 0)
+        await room.sounds()
         assert room.daemon is not None
         room.daemon.send_signal(signal.SIGSTOP)
         try:

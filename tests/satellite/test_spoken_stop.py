@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.satellite import room as virtual
 from tests.satellite.driver import driver
 from tests.satellite.test_seat import answer, loud_s, satellite, say
 from tests.speech import sound, speech
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import TurnSettings
@@ -55,7 +57,7 @@ class Room:
         for at in range(0, len(audio), CHUNK):
             self.ears._hear(audio[at : at + CHUNK])
         if self.stop._asking is not None:
-            await asyncio.wait([self.stop._asking], timeout=10)
+            await asyncio.wait([self.stop._asking], timeout=WAIT_S)
 
 
 @pytest.mark.parametrize(("text", "language", "stops"), [
@@ -126,36 +128,28 @@ async def test_stop_ends_a_ringing_timer_and_a_reply(server: RunningServer, tmp_
         await one.sounds(0.3)
         say(tmp_path, speech("Stop.", after_s=1.0))
         await one.logged("Stopped by: Stop")
-        one.process.send_signal(10)
+        one.process.send_signal(signal.SIGUSR1)
         await ha.expect("audio-chunk")
-        await answer(ha, "Il était une fois", seconds=20)
+        await answer(ha, "Il était une fois", seconds=60)
         heard = loud_s(one.played)
         await one.sounds(heard + 0.8)
         say(tmp_path, speech("Stop.", after_s=1.0))
         await ha.expect("played")
-        assert loud_s(one.played) < heard + 15
+        assert loud_s(one.played) < heard + 50
 
 
 @pytest.mark.system
 @pytest.mark.skipif(not virtual.is_possible(), reason="no PulseAudio here: script/setup --system")
 async def test_stop_silences_a_reply_in_the_room_within_150_ms(server: RunningServer, tmp_path: Path) -> None:
     await client.wait_ready(server.uri)
-    async with (
-        virtual.virtual_room(tmp_path) as room,
-        virtual.satellite_in(
-            room, "--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--language", "fr", "--set",
-            f"turn.stop_server={server.uri}",
-        ) as one,
-    ):  # fmt: skip
-        address = (await one.logged("Listening on ")).strip()
-        async with driver(address) as ha:
-            one.process.send_signal(10)
-            await ha.expect("audio-chunk")
-            await answer(ha, "Il était une fois", seconds=20)
-            await asyncio.sleep(1.5)
-            assert np.abs(room.played()[-8000:].astype(int)).max() > 1000
-            saying = asyncio.create_task(room.say(speech("Stop.", before_s=0.1, after_s=1.0)))
-            await one.logged("Stopped by: Stop")
-            assert await room.silent_since(time.monotonic()) < 0.15
-            await saying
-            await ha.expect("played")
+    options = ("--language", "fr", "--set", f"turn.stop_server={server.uri}")
+    async with virtual.virtual_room(tmp_path) as room, virtual.driven_in(room, *options) as (one, ha):
+        await virtual.begin_turn(one, ha)
+        await answer(ha, "Il était une fois", seconds=20)
+        await room.sounds()
+        await asyncio.sleep(1.5)  # well into the reply
+        saying = asyncio.create_task(room.say(speech("Stop.", before_s=0.1, after_s=1.0)))
+        await one.logged("Stopped by: Stop")
+        assert await room.silent_since(time.monotonic()) < 0.15
+        await saying
+        await ha.expect("played")

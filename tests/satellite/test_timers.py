@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 
+from tests.waiting import until
 from wyoming_superwhisper.config.satellite_settings import TimerSettings
 from wyoming_superwhisper.satellite.news import News
 from wyoming_superwhisper.satellite.timers import Timer, Timers
@@ -23,9 +26,9 @@ class Rung:
     def _ring(self, timer: Timer) -> None:
         self.names.append(timer.name)
 
-    async def run(self, seconds: float) -> None:
+    async def run_until(self, happened: Callable[[], object]) -> None:
         task = asyncio.create_task(self.timers.run())
-        await asyncio.sleep(seconds)
+        await until(happened)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -36,7 +39,7 @@ async def test_each_rings_once_whoever_says_so_first() -> None:
     rung.timers.take(TimerFinished(id="a").event())
     rung.timers.take(TimerFinished(id="a").event())
     rung.timers.take(TimerStarted(id="b", total_seconds=0, name="b").event())
-    await rung.run(0.2)
+    await rung.run_until(lambda: not rung.timers)
     rung.timers.take(TimerFinished(id="b").event())
     assert rung.names == ["a", "b"]
     assert len(rung.timers) == 0
@@ -51,7 +54,7 @@ async def test_cancelled_and_held_ones_do_not_ring_and_changed_ones_do_when_they
     rung.timers.take(TimerCancelled(id="cancelled").event())
     rung.timers.take(TimerUpdated(id="held", is_active=False, total_seconds=0).event())
     rung.timers.take(TimerUpdated(id="shorter", is_active=True, total_seconds=0).event())
-    await rung.run(0.2)
+    await rung.run_until(lambda: rung.names)
     assert rung.names == ["shorter"]
     assert len(rung.timers) == 1
 
@@ -63,20 +66,20 @@ async def test_they_outlive_a_restart_and_long_overdue_ones_are_not_rung(tmp_pat
     first.timers.take(TimerStarted(id="b", total_seconds=3600, name="roast").event())
     later = Rung(path)
     later.timers._clock = lambda: time.time() + 2
-    await later.run(0.1)
+    await later.run_until(lambda: later.names)
     assert later.names == ["tea"]
     much_later = Rung(path)
     much_later.timers._clock = lambda: time.time() + 3 * 3600
-    await much_later.run(0.1)
+    await much_later.run_until(lambda: path.read_text() == "[]")
     assert much_later.names == []
     assert len(much_later.timers) == 0
 
 
-async def test_a_file_that_is_broken_is_no_reason_to_fail(tmp_path: Path) -> None:
+async def test_a_file_that_is_broken_is_no_reason_to_fail(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "timers.json"
     path.write_text('[{"id": 3')
     rung = Rung(path)
-    await rung.run(0.05)
+    await rung.run_until(lambda: "can't be read" in caplog.text)
     rung.timers.take(TimerStarted(id="a", total_seconds=0, name="a").event())
-    await rung.run(0.2)
+    await rung.run_until(lambda: rung.names)
     assert rung.names == ["a"]
