@@ -82,6 +82,34 @@ async def test_parts_of_frames_are_refused_and_the_connection_goes_on(server: Ru
 
 
 @pytest.mark.parametrize(
+    "events",
+    [
+        [],
+        [Event("audio-start", LAYOUT)],
+        [Event("transcribe"), Event("audio-start", LAYOUT)],
+    ],
+    ids=["unasked", "begun", "asked for"],
+)
+async def test_a_frame_that_never_becomes_whole_is_an_error_with_nothing_more_sent(
+    server: RunningServer, events: list[Event]
+) -> None:
+    async with client(server) as one:
+        await one.send(*events, Event("audio-chunk", LAYOUT, bytes(1_001)))
+        error = await one.receive()
+        assert (error.type, error.data["code"]) == ("error", "bad-format")
+        assert await one.transcribe(said("Bonjour."), "fr")
+
+
+async def test_pieces_of_any_length_are_put_together_where_speech_was_asked_for(server: RunningServer) -> None:
+    audio = said("Bonjour.")
+    async with client(server) as one:
+        await one.send(Event("transcribe", {"language": "fr"}), AudioStart(**LAYOUT))
+        await one.send(*(AudioChunk(audio=audio[at : at + 4_095], **LAYOUT) for at in range(0, len(audio), 4_095)))
+        await one.send(AudioStop())
+        assert (await one.until("transcript"))[-1].data["text"] == "Bonjour."
+
+
+@pytest.mark.parametrize(
     ("event", "code"),
     [
         (Event("synthesize", {"text": "Bonjour.", "voice": {"name": "../../../etc/passwd"}}), "unknown-voice"),

@@ -96,6 +96,14 @@ async def test_an_unknown_voice_is_an_error_and_never_a_path(server: RunningServ
         assert (error.type, error.data["code"]) == ("error", "unknown-voice")
 
 
+@pytest.mark.parametrize("kind", ["synthesize", "synthesize-start"])
+async def test_a_language_that_no_voice_speaks_is_an_error(server: RunningServer, kind: str) -> None:
+    async with client(server) as one:
+        await one.send(Event(kind, {"text": "Guten Tag.", "voice": {"language": "de_DE"}}))
+        error = await one.receive()
+        assert (error.type, error.data["code"]) == ("error", "unknown-language")
+
+
 @pytest.mark.parametrize(("text", "code"), [("", "no-text"), ("   \n", "no-text"), ("a" * 10_001, "too-long")])
 async def test_no_text_and_too_much_text_are_errors(server: RunningServer, text: str, code: str) -> None:
     async with client(server) as one:

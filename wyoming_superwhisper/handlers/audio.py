@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from wyoming.event import Event
 
-from wyoming_superwhisper.audio import AudioFormat
+from wyoming_superwhisper.audio import SPEECH, AudioFormat
 from wyoming_superwhisper.errors import BadEvent, BadFormat
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import AudioConsumer, EventMethod, Session
+
+
+PART_S = 2.0
+"""Time for the rest of a frame that a chunk has ended in the middle of."""
 
 
 class AudioHandler:
@@ -18,9 +23,9 @@ class AudioHandler:
     Audio that nobody asked for goes to `default` (speech recognition), as the stock servers do. After a request
     has failed or was answered early, what is left of its audio is read and thrown away.
 
-    Chunks may end within a frame: Home Assistant's HTTP API cuts what it gets at every byte that would be a line's
-    end in a text. Of audio cut like that, bytes that are left over at its end are left out; otherwise they are an
-    error.
+    Audio comes in whole frames. But Home Assistant's HTTP API passes on what it gets in pieces of any length: where
+    16 kHz mono was asked for by `transcribe`, as it does, a chunk may end within a frame whose rest comes soon. Of audio
+    cut like that, bytes that are left over at its end are left out.
     """
 
     def __init__(self, session: Session, default: AudioConsumer) -> None:
@@ -28,6 +33,9 @@ class AudioHandler:
         self._default = default
         self._rest = b""
         self._cut_anywhere = False
+        self._may_be_cut = False
+        self._feeds = 0  # counted, so that it shows whether more has come
+        self._expecting = False
 
     @property
     def events(self) -> Mapping[str, EventMethod]:
@@ -84,6 +92,7 @@ class AudioHandler:
         if self._session.consumer is None and self._session.audio_format is None:
             raise BadEvent("'audio-stop' came without a request or audio before it.")
         rest, audio_format, self._rest = self._rest, self._session.audio_format, b""
+        self._feeds += 1
         if rest and audio_format is not None and not self._cut_anywhere:
             await self._give_up()
             self._session.discard_audio = False
@@ -101,14 +110,33 @@ class AudioHandler:
                 f"The audio changed from {self._session.audio_format} to {audio_format} in the middle of a stream."
             )
         payload = event.payload or b""
+        self._feeds += 1
         self._cut_anywhere = self._cut_anywhere or bool(self._rest and payload)
         audio = self._rest + payload
         whole = len(audio) - len(audio) % audio_format.frame_bytes
+        if whole < len(audio) and not self._may_be_cut:
+            raise BadFormat(f"{len(audio)} bytes of audio are not whole frames of {audio_format.frame_bytes} bytes.")
         self._rest = audio[whole:]
+        if self._rest and not self._expecting:
+            self._expecting = True
+            self._session.spawn(self._expect_rest(), "half-frame")
         await self._consumer().audio_chunk(audio[:whole], timestamp)
+
+    async def _expect_rest(self) -> None:
+        """Wait until frames are whole. Raises `BadFormat` where nothing more comes."""
+        try:
+            while self._rest:
+                feeds = self._feeds
+                await asyncio.sleep(PART_S)
+                if self._rest and feeds == self._feeds:
+                    await self._give_up()
+                    raise BadFormat("The audio stopped in the middle of a frame.")
+        finally:
+            self._expecting = False
 
     async def _begin(self, audio_format: AudioFormat, timestamp_ms: int) -> None:
         self._rest, self._cut_anywhere = b"", False
+        self._may_be_cut = self._session.consumer is not None and audio_format == SPEECH
         await self._consumer().audio_start(audio_format, timestamp_ms)
         self._session.audio_format = audio_format
 

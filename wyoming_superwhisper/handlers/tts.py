@@ -14,7 +14,7 @@ from wyoming_superwhisper.errors import BadEvent, NoText, NotSupported
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.audio_out import AudioOut
 from wyoming_superwhisper.handlers.base import EventMethod, Session
-from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
+from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions, check_language
 
 _TAG = re.compile(r"<[^<>]*>")
 
@@ -47,7 +47,7 @@ class TtsHandler:
             self._session.services.habits.speech(self._session.peer, text, self._stream_options)
             return
         self._session.require("tts")
-        options = _options(event)
+        options = self._options(event)
         speaking = self._speaking(options)
         if _is_ssml(event):
             text = _plain(text)
@@ -63,7 +63,7 @@ class TtsHandler:
             raise BadEvent("'synthesize-start' came before 'synthesize-stop' of the stream before.")
         self._session.require("tts")
         self._stream_is_ssml = _is_ssml(event)
-        self._stream_options = _options(event)
+        self._stream_options = self._options(event)
         self._stream = self._speaking(self._stream_options)
         self._streamed = asyncio.get_running_loop().create_future()
         self._session.spawn(self._speak_stream(self._stream, self._streamed), "synthesize-stream")
@@ -99,18 +99,20 @@ class TtsHandler:
         await speaking.run(out.send)
         await out.stop()
 
+    def _options(self, event: Event) -> SpeakOptions:
+        """Who is to speak. Raises `BadData`, `UnknownLanguage`."""
+        voice = fields.mapping(event, "voice")
+        fields.mapping(event, "context")
+        options = SpeakOptions(
+            voice=fields.name_in(event, voice, "name"),
+            language=fields.name_in(event, voice, "language"),
+            speaker=fields.name_in(event, voice, "speaker"),
+        )
+        check_language(self._session.services, options)
+        return options
+
     def _speaking(self, options: SpeakOptions) -> Speaking:
         return Speaking(self._session.services, options, self._session.peer)
-
-
-def _options(event: Event) -> SpeakOptions:
-    voice = fields.mapping(event, "voice")
-    fields.mapping(event, "context")
-    return SpeakOptions(
-        voice=fields.name_in(event, voice, "name"),
-        language=fields.name_in(event, voice, "language"),
-        speaker=fields.name_in(event, voice, "speaker"),
-    )
 
 
 def _is_ssml(event: Event) -> bool:

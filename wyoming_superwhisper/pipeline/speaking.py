@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from wyoming_superwhisper.engines.base import SpeakRequest, Speech, SpeechSynthesizer, VoiceInfo
-from wyoming_superwhisper.errors import EngineUnavailable, TooLong
+from wyoming_superwhisper.errors import EngineUnavailable, TooLong, UnknownLanguage
 from wyoming_superwhisper.language import guess_language
 from wyoming_superwhisper.models.voices import choose_voice, find_speaker
 from wyoming_superwhisper.speech_text import Splitter
@@ -31,6 +31,13 @@ class SpeakOptions:
     voice: str | None = None
     language: str | None = None
     speaker: str | None = None
+
+
+def check_language(services: Services, options: SpeakOptions) -> None:
+    """For a client that names a language and no voice. Raises `UnknownLanguage` where no voice speaks it."""
+    spoken = sorted({language for voice in services.synthesizer.voices for language in voice.languages})
+    if options.language and not options.voice and _base(options.language) not in map(_base, spoken):
+        raise UnknownLanguage(f"No voice here speaks '{options.language}'; there are voices for {', '.join(spoken)}.")
 
 
 class Speaking:
