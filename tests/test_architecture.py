@@ -49,7 +49,7 @@ MAY_IMPORT = {
         "replies",
     },
     "handlers": {"handlers", "engines.base", "pipeline", "audio", "conversation", "phrases", "timers"},
-    "server": {"server", "handlers", "pipeline.services", "config.settings", "access", "wire"},
+    "server": {"server", "handlers", "pipeline.services", "byte_budget", "config.settings", "access", "wire"},
     "operations": {"operations", "engines.front", "config", "access", "gpu"},
     "wire": {"wire", "byte_budget"},
     "client": {"client", "access", "audio", "wire"},

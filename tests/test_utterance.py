@@ -8,7 +8,7 @@ from wyoming_superwhisper.audio import SPEECH, AudioFormat
 from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.endpointing import HANGOVER_SAMPLES, VoiceTracker
 from wyoming_superwhisper.engines.base import FRAME_SAMPLES, VoiceState
-from wyoming_superwhisper.utterance import FREE_S, Utterance
+from wyoming_superwhisper.utterance import COPIES, FREE_S, Utterance
 
 
 class LoudnessStream:
@@ -133,20 +133,20 @@ async def test_a_guess_at_the_pause_is_the_final_audio():
 
 
 async def test_long_utterances_share_what_they_hold_and_give_it_back():
-    budget = ByteBudget(SPEECH.bytes_of(3.0))
+    budget = ByteBudget(COPIES * SPEECH.bytes_of(3.0))
     long, short, other = (Utterance(SPEECH, None, 60, budget=budget) for _ in range(3))
     await long.feed(silent(FREE_S + 2))
     await short.feed(silent(FREE_S))
-    assert budget.free == SPEECH.bytes_of(1.0), "what every utterance has comes out of nothing"
+    assert budget.free == COPIES * SPEECH.bytes_of(1.0), "what every utterance has comes out of nothing"
     await other.feed(silent(FREE_S + 0.5))
     with pytest.raises(errors.Busy):
         await other.feed(silent(1))
     await long.finish()
-    assert budget.free == SPEECH.bytes_of(0.5), "it is still there until it is answered"
+    assert budget.free == COPIES * SPEECH.bytes_of(0.5), "it is still there until it is answered"
     await long.close()
     await long.close()
-    assert budget.free == SPEECH.bytes_of(2.5)
+    assert budget.free == COPIES * SPEECH.bytes_of(2.5)
     await other.feed(silent(1))
     for utterance in (short, other):
         await utterance.close()
-    assert budget.free == SPEECH.bytes_of(3.0)
+    assert budget.free == COPIES * SPEECH.bytes_of(3.0)

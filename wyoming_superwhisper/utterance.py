@@ -17,8 +17,10 @@ _FRAME_BYTES = FRAME_SAMPLES * SPEECH.frame_bytes
 _LARGEST_FEED_BYTES = 31 * _FRAME_BYTES
 """A file sent at once is listened to in pieces of one second, so that nobody else waits long for the light worker."""
 
-FREE_S = 5.0
-"""So much of every utterance is kept in any case; nearly all are shorter."""
+FREE_S = 2.0
+"""So much of every utterance is kept in any case, whatever the others hold; many are no longer."""
+COPIES = 2
+"""The voice stream keeps the same audio, to begin again where its worker is lost."""
 
 _NO_VOICE_YET = VoiceState(samples=0, voiced_start=None, voiced_end=0, speaking=False)
 
@@ -39,7 +41,7 @@ class Utterance:
     ) -> None:
         """`longest_s` is `limits.utterance_s`, `gate` is `asr.gate`: whether no voice makes the utterance empty.
 
-        `budget`: what is over `FREE_S` comes out of it, until the utterance is closed.
+        `budget`: what is over `FREE_S` comes out of it, with its copies, until the utterance is closed.
         """
         self._converter = AudioConverter(format)
         self._format = format
@@ -120,7 +122,7 @@ class Utterance:
     def _keep(self, audio: bytes) -> None:
         if SPEECH.seconds(len(self._audio) + len(audio)) > self._longest_s:
             raise errors.TooLong(f"the utterance is longer than {self._longest_s:g} seconds (limits.utterance_s)")
-        self._reserve(len(self._audio) + len(audio) - SPEECH.bytes_of(FREE_S))
+        self._reserve(COPIES * (len(self._audio) + len(audio) - SPEECH.bytes_of(FREE_S)))
         self._audio += audio
 
     def _reserve(self, wanted: int) -> None:

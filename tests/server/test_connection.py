@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from wyoming.asr import Transcribe
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.event import Event
 from wyoming.tts import SynthesizeChunk, SynthesizeStart, SynthesizeStop
@@ -22,6 +23,7 @@ from tests.fakes import (
     FakeVoiceActivity,
     FakeWakeWords,
 )
+from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.client import Connection as Client
 from wyoming_superwhisper.client import Disconnected
 from wyoming_superwhisper.config.settings import AsrSettings, LimitSettings, ServerSettings, Settings
@@ -35,7 +37,7 @@ from wyoming_superwhisper.pipeline.habits import Habits
 from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.services import Services
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
-from wyoming_superwhisper.server.event_queue import EventQueue
+from wyoming_superwhisper.server.event_queue import FREE_BYTES, EventQueue
 from wyoming_superwhisper.server.server import Server
 from wyoming_superwhisper.timers import Timers
 
@@ -149,21 +151,27 @@ async def test_a_run_whose_audio_is_wrong_lets_go_of_everything() -> None:
 
 async def test_chunks_may_end_within_a_sample_but_not_the_audio() -> None:
     async with serving() as fakes, await connect(fakes) as client:
+        await client.send(Transcribe())
         await client.send(AudioStart(**FORMAT))
         for start, end in ((0, 111), (111, 112), (112, 112), (112, len(LOUD))):
             await client.send(AudioChunk(audio=LOUD[start:end], **FORMAT))
         await client.send(AudioStop())
         await types_until(client, "transcript-stop")
         assert LOUD.startswith(fakes.recognizer.requests[0].audio[:3000])
+        await client.send(Transcribe())
         await client.send(AudioStart(**FORMAT))
         for part in (LOUD[:111], LOUD[111:501]):
             await client.send(AudioChunk(audio=part, **FORMAT))
         await client.send(AudioStop())
         assert (await types_until(client, "transcript-stop"))[-2] == "transcript"
+        await client.send(Transcribe())
         await client.send(AudioStart(**FORMAT))
         await client.send(AudioChunk(audio=LOUD[:111], **FORMAT))
         await client.send(AudioStop())
         assert (await types_until(client, "error"))[-1] == "error"
+        await client.send(AudioStart(**FORMAT))
+        await client.send(AudioChunk(audio=LOUD[:111], **FORMAT))
+        assert await types_until(client, "error") == ["error"], "nobody asked for it: whole frames only"
 
 
 async def test_a_stream_that_breaks_off_is_an_error_and_not_the_end_of_the_speech() -> None:
@@ -232,6 +240,29 @@ async def test_a_queue_is_bounded_by_all_the_bytes_that_came() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await queue.put(Event("ping"), 20)
+
+
+async def test_what_waits_on_many_connections_shares_what_it_holds() -> None:
+    budget = ByteBudget(50_000)
+    crowd = [EventQueue(100, 1_000_000, budget) for _ in range(3)]
+    first, second, third = crowd
+    for queue in crowd:
+        await queue.put(Event("audio-chunk"), 20_000)
+        await queue.put(Event("audio-chunk"), 10_000)
+    assert budget.free == 50_000, "so much may wait on every connection"
+    await first.put(Event("audio-chunk"), 40_000)
+    assert budget.free == 12_768
+    assert not second.has_room_for(40_000)
+    assert third.has_room_for(2_000)
+    waiting = asyncio.create_task(second.put(Event("audio-chunk"), 40_000))
+    for _ in range(3):
+        await first.get()
+    assert budget.free == 50_000
+    await second.get()
+    await waiting
+    assert budget.free == 50_000 - (10_000 + 40_000 - FREE_BYTES)
+    second.forget()
+    assert budget.free == 50_000
 
 
 async def test_a_unix_socket_in_use_is_left_to_its_server(tmp_path: Path) -> None:

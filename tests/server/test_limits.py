@@ -204,12 +204,13 @@ async def test_half_payloads_of_many_share_what_they_hold() -> None:
 
 async def test_a_large_event_is_handled_before_more_is_read() -> None:
     async with serving() as fakes:
+        stereo = {"rate": 48_000, "width": 2, "channels": 2}  # little speech in many bytes
         budget = fakes.server._services.budget = ByteBudget(100_000)
         async with await connect(fakes) as client:
             for _ in range(3):
-                await client.send(AudioStart(**FORMAT))
+                await client.send(AudioStart(**stereo))
                 for _ in range(2):  # only one of them fits at a time
-                    await client.send(AudioChunk(audio=bytes(70_000), **FORMAT))
+                    await client.send(AudioChunk(audio=bytes(70_000), **stereo))
                 await client.send(AudioStop())
                 assert await types_until(client, "transcript-stop")
         await until(lambda: budget.free == 100_000)

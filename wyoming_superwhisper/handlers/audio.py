@@ -12,7 +12,6 @@ from wyoming_superwhisper.errors import BadEvent, BadFormat
 from wyoming_superwhisper.handlers import fields
 from wyoming_superwhisper.handlers.base import AudioConsumer, EventMethod, Session
 
-
 PART_S = 2.0
 """Time for the rest of a frame that a chunk has ended in the middle of."""
 
@@ -23,9 +22,9 @@ class AudioHandler:
     Audio that nobody asked for goes to `default` (speech recognition), as the stock servers do. After a request
     has failed or was answered early, what is left of its audio is read and thrown away.
 
-    Audio comes in whole frames. But Home Assistant's HTTP API passes on what it gets in pieces of any length: where
-    16 kHz mono was asked for by `transcribe`, as it does, a chunk may end within a frame whose rest comes soon. Of audio
-    cut like that, bytes that are left over at its end are left out.
+    Audio comes in whole frames. But Home Assistant's HTTP API passes on what it gets in pieces of any length: of
+    16 kHz mono after `transcribe`, as it sends it, a chunk may end within a frame whose rest comes soon. Of audio cut
+    like that, bytes that are left over at its end are left out.
     """
 
     def __init__(self, session: Session, default: AudioConsumer) -> None:

@@ -16,6 +16,7 @@ from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.engines.front.process import WorkerProcess
 from wyoming_superwhisper.observer import NOBODY, Observer, Usage
+from wyoming_superwhisper.operations.heap import Heap
 from wyoming_superwhisper.operations.http_listener import Answer, HttpListener
 from wyoming_superwhisper.operations.life import Life
 from wyoming_superwhisper.operations.memory import Budget, CardGone, MemoryWatch
@@ -115,13 +116,17 @@ class Operations:
         if self.metrics is not None:
             self.metrics.watch(tuple(workers.values()), lambda: self.life.state.value, self.usage)
             await self._open_page(self.settings)
-        looking = asyncio.create_task(self._watch.run(), name="memory")
+        looking = [
+            asyncio.create_task(self._watch.run(), name="memory"),
+            asyncio.create_task(Heap().run(), name="heap"),
+        ]
         try:
             yield
         finally:
             self.life.stopping()
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            for task in looking:
+                task.cancel()
+            await asyncio.gather(*looking, return_exceptions=True)
             if self.page is not None:
                 await self.page.stop()
 

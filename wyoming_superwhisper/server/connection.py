@@ -92,7 +92,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._patient = patient
-        self._queue = EventQueue(QUEUE_EVENTS, QUEUE_BYTES)
+        self._queue = EventQueue(QUEUE_EVENTS, QUEUE_BYTES, services.budget)
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: set[asyncio.Task[None]] = set()  # those of them that work on a request
         self._end: asyncio.Future[SuperwhisperError | None] = asyncio.get_running_loop().create_future()
@@ -163,6 +163,7 @@ class Connection:
                 self._idle_timer.cancel()
             await self._cancel_tasks()
             self._reader.end()
+            self._queue.forget()
             await self._close_handlers()
             self._traffic.closed("" if error is None else error.code)
             await self._close_writer(error)
@@ -208,7 +209,7 @@ class Connection:
     async def _enqueue(self, event: Event) -> None:
         """Put an event into the queue. While there is no room for it, a client that leaves is noticed all the same."""
         size, large = self._reader.event_bytes, self._reader.holds_large
-        if (self._queue.has_room and not large) or self._hang_ups is None:
+        if (self._queue.has_room_for(size) and not large) or self._hang_ups is None:
             await self._put(event, size, large)
             return
         grace: list[asyncio.TimerHandle] = []
