@@ -21,6 +21,7 @@ from tests.fakes import FakeLanguageModel
 from tests.server.test_connection import FORMAT, LOUD, Fakes, connect, serving, types_until
 from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.config.settings import LimitSettings
+from wyoming_superwhisper.server import connection
 from wyoming_superwhisper.wire import encode
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -184,19 +185,34 @@ async def test_a_flood_of_strangers_is_a_few_lines_of_log(caplog: pytest.LogCapt
         assert len(caplog.records) < 50
 
 
+HALF = b'{"type": "audio-chunk", "payload_length": 200000}\n' + bytes(150_000)
+
+
+async def test_who_finds_no_room_for_a_large_event_in_its_time_is_told_busy() -> None:
+    async with serving(limits=LimitSettings(event_s=0.5)) as fakes:
+        budget = fakes.server._services.budget = ByteBudget(500_000)
+        assert budget.take(400_000)  # by others
+        reader, writer = await asyncio.open_connection("127.0.0.1", fakes.server.port)
+        writer.write(HALF)
+        assert json.loads((await reader.read()).splitlines()[1])["code"] == "busy"
+        assert budget.free == 100_000
+        writer.close()
+
+
 async def test_half_payloads_of_many_share_what_they_hold() -> None:
     async with serving(limits=LimitSettings(event_s=0.5)) as fakes:
         budget = fakes.server._services.budget = ByteBudget(500_000)
-        half = b'{"type": "audio-chunk", "payload_length": 200000}\n' + bytes(150_000)
         peers = [await asyncio.open_connection("127.0.0.1", fakes.server.port) for _ in range(5)]
         for _, writer in peers:
-            writer.write(half)
+            writer.write(HALF)
         await until(lambda: budget.free == 100_000)
         async with await connect(fakes) as decent:  # small events need no room
             await decent.send(Ping())
             assert (await decent.receive()).type == "pong"
         codes = [json.loads((await reader.read()).splitlines()[1])["code"] for reader, _ in peers]
-        assert sorted(codes) == ["busy", "busy", "busy", "timeout", "timeout"]
+        # Who waits is told "busy" at its own time, or gets the room of one that has ended a moment before.
+        assert codes.count("timeout") >= 2
+        assert set(codes) <= {"busy", "timeout"}
         for _, writer in peers:
             writer.close()
         await until(lambda: budget.free == 500_000)
@@ -230,7 +246,8 @@ async def test_a_client_that_leaves_with_a_full_queue_is_noticed() -> None:
         del reader
 
 
-async def test_a_client_that_only_closed_its_sending_side_gets_every_answer() -> None:
+async def test_a_client_that_only_closed_its_sending_side_gets_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HALF_CLOSE_GRACE_S", 20.0)  # what is asked here takes longer on a busy machine
     async with serving() as fakes:
         reader, writer = await dial(fakes)
         for number in range(600):
