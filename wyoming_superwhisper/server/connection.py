@@ -46,8 +46,8 @@ _refusals = Throttled(logger)
 """A client that does nothing but wrong must not fill the disk."""
 
 HALF_CLOSE_GRACE_S = 0.5
-"""After a client has stopped sending, how long work for it goes on: a client that only closed its sending side
-still gets its answer, and the work of one that left is soon cancelled."""
+"""After a client has stopped sending, how long work for it goes on without an answer: a client that only closed its
+sending side still gets all its answers, and the work of one that left is soon cancelled."""
 
 QUEUE_EVENTS = 256
 QUEUE_BYTES = 524_288
@@ -203,8 +203,15 @@ class Connection:
             return
         await self._queue.close()
         if not self._patient:
-            await asyncio.sleep(HALF_CLOSE_GRACE_S)
+            await self._wait_until_nothing_is_answered()
             self._finish(None)
+
+    async def _wait_until_nothing_is_answered(self) -> None:
+        """Each answer that gets out begins the grace anew: to a client that has left, the second one fails."""
+        answered_s = None
+        while answered_s != self.last_event_s:
+            answered_s = self.last_event_s
+            await asyncio.sleep(HALF_CLOSE_GRACE_S)
 
     async def _enqueue(self, event: Event) -> None:
         """Put an event into the queue. While there is no room for it, a client that leaves is noticed all the same."""
