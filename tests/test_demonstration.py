@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.speech import speech
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.audio import SPEECH, read_wav, write_wav
 
 
@@ -68,7 +69,6 @@ def family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("language", ["fr", pytest.param("en", marks=pytest.mark.long)])
 def test_it_hears_what_it_says_and_answers_audibly(
     tmp_path: Path, started: list[subprocess.Popen[str]], language: str
@@ -89,7 +89,6 @@ def test_it_hears_what_it_says_and_answers_audibly(
         assert np.sqrt(np.mean(samples**2)) > 300
 
 
-@pytest.mark.timeout(240)
 def test_it_stays_up_after_a_recording_until_it_is_told_to_stop(
     tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:
@@ -99,40 +98,37 @@ def test_it_stays_up_after_a_recording_until_it_is_told_to_stop(
     shown = read_until(process, "Ctrl-C")
     assert "Home Assistant" in shown
     assert f"satellite --server tcp://127.0.0.1:{port}" in shown
-    socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    socket.create_connection(("127.0.0.1", port), timeout=WAIT_S).close()
     processes = family(process)
     assert processes
     process.send_signal(signal.SIGTERM)
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert "Traceback" not in shown + rest
     assert not any(one.is_running() for one in processes)
 
 
-@pytest.mark.timeout(120)
 def test_ctrl_c_while_the_models_load_ends_all(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
     process = start(tmp_path, started, "--port", str(free_port()))
     server_log = wait_listening(process, tmp_path)
     processes = family(process)
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=20)
+    rest, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0
     assert "Traceback" not in rest + server_log.read_text()
     assert not any(one.is_running() for one in processes)
 
 
-@pytest.mark.timeout(120)
 def test_killed_it_leaves_no_server(tmp_path: Path, started: list[subprocess.Popen[str]]) -> None:
     process = start(tmp_path, started, "--port", str(free_port()))
     wait_listening(process, tmp_path)
     processes = family(process)
     process.kill()
-    gone, alive = psutil.wait_procs(processes, timeout=20)
+    gone, alive = psutil.wait_procs(processes, timeout=WAIT_S)
     assert gone
     assert not alive
 
 
-@pytest.mark.timeout(120)
 def test_a_cache_folder_that_is_nobodys_to_write_is_done_without(
     tmp_path: Path, started: list[subprocess.Popen[str]]
 ) -> None:
@@ -141,7 +137,7 @@ def test_a_cache_folder_that_is_nobodys_to_write_is_done_without(
     shown = read_until(process, "Starting the server")
     log = Path(re.findall(r"log: (.*)\)", shown)[0])
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=WAIT_S)
     assert tmp_path not in log.parents
     assert log.exists()
     shutil.rmtree(log.parent)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import __version__
 from wyoming_superwhisper.cli import main
 from wyoming_superwhisper.config import checks, loader
@@ -38,7 +39,7 @@ def tool(name: str) -> str:
 
 
 def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60)
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=WAIT_S)
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
@@ -94,7 +95,7 @@ def test_every_step_of_an_image_asks_for_what_it_should(dockerfile: Path, tmp_pa
     steps = re.findall(r"bash /image-step (.*?)(?:; done)?$", dockerfile.read_text(encoding="utf-8"), re.M)
     for step in steps:
         command = f'wheel=/wheel/ours.whl; bash "{STEPS}" {step}'
-        subprocess.run(["bash", "-c", command], env=environment, check=True, timeout=30)
+        subprocess.run(["bash", "-c", command], env=environment, check=True, timeout=WAIT_S)
     asked = log.read_text().splitlines()
     torch = [line for line in asked if "torch==1.2.3" in line]
     llama = [line for line in asked if "llama-cpp-python==" in line]

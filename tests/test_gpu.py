@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import gpu
 from wyoming_superwhisper.errors import SettingsError
 from wyoming_superwhisper.gpu import Builds, Card, Survey
@@ -151,7 +152,7 @@ def test_neither_torch_nor_llama_cpp_is_imported() -> None:
         "import sys; from wyoming_superwhisper import gpu; gpu.choose('auto'); "
         "print([name for name in ('torch', 'llama_cpp') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=WAIT_S)
     assert done.stdout.strip() == "[]"
 
 
@@ -164,5 +165,5 @@ def test_builds_are_read_from_the_files_of_the_libraries(tmp_path: Any, monkeypa
     (tmp_path / "llama_cpp" / "lib" / "libggml-cuda.so").touch()
     code = "from wyoming_superwhisper import gpu; print(gpu.installed_builds())"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=WAIT_S)
     assert done.stdout.strip() == "Builds(torch_cuda='13.0', llama_cuda=True)"

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import WAIT_S
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wyoming_superwhisper"
 DATA = {".yaml", ".json", ".onnx", ".gguf", ".safetensors", ".wav", ".txt", ".typed"}
@@ -112,7 +114,6 @@ def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "wyoming-superwhisper"
 
 
-@pytest.mark.timeout(180)
 def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packaged = set(archive.namelist())
@@ -123,13 +124,12 @@ def test_the_wheel_holds_the_package_whole_and_nothing_else(wheel: Path) -> None
     assert not missing
 
 
-@pytest.mark.timeout(180)
 def test_it_works_outside_the_checkout(program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
 
     def run(*arguments: str) -> str:
         command = [str(program), *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=WAIT_S).stdout
 
     assert run("--version").startswith("wyoming-superwhisper ")
     assert "whisper-large-v3" in run("models", "list")
@@ -143,7 +143,7 @@ def test_it_works_outside_the_checkout(program: Path, tmp_path: Path, monkeypatc
     )
     python = program.with_name("python")
     done = subprocess.run(
-        [str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+        [str(python), "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=WAIT_S
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(program.parents[1]))

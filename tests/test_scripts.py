@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import WAIT_S
+
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [
     path
@@ -30,7 +32,9 @@ def test_a_script_is_executable_sound_and_stops_at_errors(script: Path) -> None:
 
 @pytest.mark.parametrize("name", ["lint", "run", "setup", "setup-ha", "test"])
 def test_help_says_what_the_options_do_and_does_nothing_else(name: str) -> None:
-    done = subprocess.run([ROOT / "script" / name, "--help"], capture_output=True, text=True, check=True, timeout=20)
+    done = subprocess.run(
+        [ROOT / "script" / name, "--help"], capture_output=True, text=True, check=True, timeout=WAIT_S
+    )
     assert f"script/{name} [" in done.stdout
     assert "set -euo" not in done.stdout
 

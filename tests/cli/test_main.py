@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import __version__, cli
 from wyoming_superwhisper.cli import options
 from wyoming_superwhisper.errors import Busy, SettingsError
@@ -117,7 +118,7 @@ def test_a_port_in_use_and_missing_models_stop_serve_before_it_listens(tmp_path:
     done = subprocess.run(
         [sys.executable, "-m", "wyoming_superwhisper", "serve", "--models", str(tmp_path), "--no-zeroconf",
          "--uri", "tcp://127.0.0.1:0"],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True, text=True, timeout=WAIT_S, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
@@ -135,7 +136,7 @@ def test_a_machine_without_the_servers_packages_says_how_to_get_them() -> None:
 def test_the_entry_point_and_the_module_are_the_same_program() -> None:
     script = Path(sys.executable).with_name("wyoming-superwhisper")
     outputs = [
-        subprocess.run([*program, "--help"], capture_output=True, text=True, timeout=30, check=True).stdout
+        subprocess.run([*program, "--help"], capture_output=True, text=True, timeout=WAIT_S, check=True).stdout
         for program in ([str(script)], [sys.executable, "-m", "wyoming_superwhisper"])
     ]
     assert outputs[0] == outputs[1]
@@ -144,12 +145,12 @@ def test_the_entry_point_and_the_module_are_the_same_program() -> None:
 def test_no_command_imports_anything_heavy_before_it_runs() -> None:
     modules = ", ".join(f"wyoming_superwhisper.cli.{name}" for name in cli.COMMANDS)
     code = f"import sys, {modules}; print([name for name in {HEAVY.split()} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=WAIT_S, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
     pipe = f"{sys.executable} -m wyoming_superwhisper models list | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=WAIT_S, check=True)
     assert done.stdout.splitlines() == ["Speech recognition:", "0"]
     assert done.stderr == ""

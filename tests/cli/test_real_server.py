@@ -16,8 +16,6 @@ from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
 SENTENCE = "Allume la lumière de la cuisine."
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @pytest.fixture
 def spoken(tmp_path: Path) -> Path:

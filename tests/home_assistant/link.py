@@ -11,7 +11,9 @@ from typing import Any
 
 import aiohttp
 
-CALL_S = 40.0
+from tests.waiting import WAIT_S
+
+CALL_S = WAIT_S
 
 
 class Refused(Exception):

@@ -11,7 +11,7 @@ from tests.conftest import start_server
 from tests.home_assistant.core import HomeAssistantCore, changed
 from tests.home_assistant.voice import Voice, add_by_hand, remove, said, words
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 Changes = dict[str, Any]
 COMMANDS: list[tuple[str, str, Changes]] = [

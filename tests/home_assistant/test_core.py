@@ -4,7 +4,7 @@ import pytest
 
 from tests.home_assistant.core import HomeAssistantCore, changed
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 
 async def test_the_home_is_as_it_was_written(home_assistant: HomeAssistantCore) -> None:

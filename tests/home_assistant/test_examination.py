@@ -16,7 +16,7 @@ from wyoming_superwhisper.config.settings import HomeAssistantSettings, ServerSe
 from wyoming_superwhisper.doctor.finding import Finding, State
 from wyoming_superwhisper.home_assistant import examination
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 
 async def report(core: HomeAssistantCore, port: int, token: str = "") -> list[Finding]:

@@ -24,12 +24,13 @@ from tests.home_assistant.voice import add_by_hand, remove
 from tests.server.speech import ESPEAK_RATE, audio_events, said, sound_of
 from tests.server.speech import client as wyoming_client
 from tests.server.test_turn import run
+from tests.waiting import WAIT_S
 from wyoming_superwhisper import client, phrases
 from wyoming_superwhisper.config.settings import Device, HomeSettings
 from wyoming_superwhisper.home_assistant.client import Client
 from wyoming_superwhisper.home_assistant.link import Link as NameLink
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 NAMED_BY_PARTS = [
     {"id": "light.bleue", "name": None, "device": "Lampe Bleue", "area": "salon"},
@@ -39,9 +40,6 @@ NAMED_BY_PARTS = [
 """Entities whose names are made of their own and their device's."""
 
 Agent = Callable[[str], Awaitable[str]]
-
-UNDERSTOOD_S = 5.0
-"""A change in Home Assistant is understood within this time."""
 
 
 @pytest.fixture
@@ -89,13 +87,11 @@ async def intents(server: RunningServer, text: str, language: str = "fr") -> lis
     return [(one.name, {entity.name: entity.value for entity in one.entities}) for one in answer.intents]
 
 
-async def understood_after(server: RunningServer, text: str, want: Callable[[Any], bool]) -> float:
-    """The time until a sentence is understood as wanted."""
-    began_s = time.monotonic()
-    async with asyncio.timeout(15):
+async def understood_after(server: RunningServer, text: str, want: Callable[[Any], bool]) -> None:
+    """Wait until a sentence is understood as wanted."""
+    async with asyncio.timeout(WAIT_S):
         while not want(await intents(server, text)):  # noqa: ASYNC110  # nothing tells from outside
             await asyncio.sleep(0.05)
-    return time.monotonic() - began_s
 
 
 @asynccontextmanager
@@ -122,7 +118,7 @@ async def test_a_renamed_entity_is_understood_by_its_new_name(
 ) -> None:
     async with home_assistant.connect() as link:
         await link.call("config/entity_registry/update", entity_id="light.lampe_salon", name="Phare breton")
-        assert await understood_after(linked, "Allume le phare breton", switches("Phare breton")) < UNDERSTOOD_S
+        await understood_after(linked, "Allume le phare breton", switches("Phare breton"))
     async with moving(home_assistant, "light.lampe_salon"):
         answer = await command(linked, "Allume le phare breton")
     assert answer.outcome == "handled"
@@ -135,10 +131,10 @@ async def test_a_new_alias_and_a_renamed_room_are_understood(
         own: list[str | None] = [None] if home_assistant.is_new else []
         aliases = [*own, "gros néon"]
         await link.call("config/entity_registry/update", entity_id="light.plafonnier_cuisine", aliases=aliases)
-        assert await understood_after(linked, "Allume le gros néon", lambda found: bool(found)) < UNDERSTOOD_S
+        await understood_after(linked, "Allume le gros néon", lambda found: bool(found))
         await link.call("config/area_registry/update", area_id="cuisine", name="Popote")
         kitchen = ("HassTurnOn", {"area": "Popote", "domain": "light"})
-        assert await understood_after(linked, "Allume la lumière de la popote", lambda found: kitchen in found) < 5.0
+        await understood_after(linked, "Allume la lumière de la popote", lambda found: kitchen in found)
     async with moving(home_assistant, "light.plafonnier_cuisine"):
         assert (await command(linked, "Allume le gros néon")).outcome == "handled"
 
@@ -148,10 +144,10 @@ async def test_the_language_model_chooses_among_the_names_of_now(
 ) -> None:
     text = "Il fait trop sombre au bureau."
     office = ("HassTurnOn", {"area": "Bureau", "domain": "light"})
-    assert await understood_after(linked, text, lambda found: office in found) < UNDERSTOOD_S
+    await understood_after(linked, text, lambda found: office in found)
     async with home_assistant.connect() as link:
         await link.call("config/area_registry/update", area_id="bureau", name="Atelier")
-        assert await understood_after(linked, text, nothing) < UNDERSTOOD_S
+        await understood_after(linked, text, nothing)
 
 
 async def test_an_added_entity_is_understood_and_a_removed_one_is_not_any_more(
@@ -159,11 +155,11 @@ async def test_an_added_entity_is_understood_and_a_removed_one_is_not_any_more(
 ) -> None:
     house = demo_house()
     await home_assistant.refurnish(with_light(house, "Boule à facettes"))
-    assert await understood_after(linked, "Allume la boule à facettes", switches("Boule à facettes")) < UNDERSTOOD_S
+    await understood_after(linked, "Allume la boule à facettes", switches("Boule à facettes"))
     async with moving(home_assistant, "light.nouvelle"):
         assert (await command(linked, "Allume la boule à facettes")).outcome == "handled"
     await home_assistant.refurnish(house)
-    assert await understood_after(linked, "Allume la boule à facettes", nothing) < UNDERSTOOD_S
+    await understood_after(linked, "Allume la boule à facettes", nothing)
 
 
 def with_light(house: House, name: str) -> House:
@@ -180,7 +176,7 @@ async def test_what_is_not_exposed_any_more_is_neither_understood_nor_moved(
             "homeassistant/expose_entity", assistants=["conversation"], entity_ids=["light.lampe_salon"],
             should_expose=False,
         )  # fmt: skip
-        assert await understood_after(linked, "Allume le phare breton", nothing) < UNDERSTOOD_S
+        await understood_after(linked, "Allume le phare breton", nothing)
     async with moving(home_assistant, "light.plafonnier_salon"):
         assert (await command(linked, "Allume la lumière du salon")).outcome == "handled"
 
@@ -261,7 +257,7 @@ async def test_the_room_of_a_satellite_is_learnt_by_its_device(
         await link.call("config/device_registry/update", device_id=devices["cuisine-demo"], area_id="bureau")
         try:
             room = {"device_id": devices["cuisine-demo"]}
-            async with asyncio.timeout(UNDERSTOOD_S), wyoming_client(linked) as one:
+            async with asyncio.timeout(WAIT_S), wyoming_client(linked) as one:
                 while True:
                     await one.send(Transcript(text="Allume la lumière", language="fr", context=room))
                     intent = (await one.until("intent"))[-1].data
@@ -327,7 +323,7 @@ async def test_home_assistant_takes_an_entity_by_every_name_that_we_learn(home_a
     try:
         async with home_assistant.connect() as link:
             await link.call("config/entity_registry/update", entity_id="light.verte", area_id="cuisine")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S):
                 while learning.home.devices.get("light.verte", Device("", "")).area != "cuisine":  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         names = {device.id: (device.name, *device.aliases) for device in learning.home.settings.devices}
@@ -377,7 +373,7 @@ async def test_the_room_of_a_satellite_of_home_assistant_is_learnt_by_all_that_i
             ]
             [device] = {one["device_id"] for one in entities}
             [entity] = [one["entity_id"] for one in entities if one["entity_id"].startswith("assist_satellite.")]
-            async with asyncio.timeout(UNDERSTOOD_S):
+            async with asyncio.timeout(WAIT_S):
                 while not {entity, device, "Pi du salon"} <= (home := await homes.get()).satellites.keys():
                     pass
             assert {home.satellites[one] for one in (entity, device, "Pi du salon")} == {"salon"}
@@ -410,13 +406,11 @@ async def test_home_assistant_killed_and_started_again(breakable: HomeAssistantC
         assert (answer.outcome, answer.text) == ("not-handled", phrases.say("ha_unreachable", "fr"))
         assert (await command(server, "Quelle heure est-il ?")).outcome == "handled"
         await asyncio.to_thread(breakable.start_again)
-        began_s = time.monotonic()
         async with moving(breakable, "light.plafonnier_cuisine"):
             assert (await command(server, "Allume la cuisine")).outcome == "handled"
         async with breakable.connect() as link:
             await link.call("config/entity_registry/update", entity_id="light.lampe_salon", name="Vieux phare")
         await understood_after(server, "Allume le vieux phare", switches("Vieux phare"))
-        assert time.monotonic() - began_s < 12, "the link takes at most six seconds to try again"
     finally:
         await asyncio.to_thread(next, servers, None)
 
@@ -434,7 +428,7 @@ async def test_a_revoked_token_ends_the_link_and_is_said(breakable: HomeAssistan
             answer = await command(server, "Éteins la cuisine")
             assert (answer.outcome, answer.text) == ("not-handled", phrases.say("ha_refused", "fr"))
             assert (await link.states())["light.plafonnier_cuisine"]["state"] == "on"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S):
                 while "does not accept the token" not in server.log.read_text():  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
         finally:

@@ -12,10 +12,10 @@ from tests.home_assistant.core import HomeAssistantCore
 from tests.home_assistant.link import Link
 from tests.home_assistant.voice import Voice, add_by_hand, remove, said
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 SENTENCE = "Allume la lumière du salon."
-BACK_S = 60.0
+BACK_S = 180.0
 
 
 async def test_a_restarted_server_is_used_again_without_a_word(

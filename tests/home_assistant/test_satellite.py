@@ -10,8 +10,9 @@ import pytest
 from tests.home_assistant.voice import Voice, add_by_hand, remove
 from tests.satellite.test_seat import Satellite, loud_s, satellite, say
 from tests.speech import speech
+from tests.waiting import WAIT_S
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 
 async def test_a_turn_by_the_wake_word_mute_and_the_way_back(voice: Voice, tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ async def test_a_turn_by_the_wake_word_mute_and_the_way_back(voice: Voice, tmp_p
             }
             await ask(tmp_path, one, 1)
             assert loud_s(one.played) > 0.5
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(WAIT_S):
                 while (await link.states())[entities["assist_satellite"]]["state"] != "idle":  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             ready = one.times_logged("Ready")

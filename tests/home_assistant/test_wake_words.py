@@ -9,7 +9,7 @@ import pytest
 from tests.home_assistant.voice import Voice, words
 from tests.speech import sound, speech
 
-pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
 
 COMMAND = "Turn on the kitchen light."
 

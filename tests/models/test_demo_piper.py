@@ -90,7 +90,6 @@ def test_the_settings_hold_pipers_own_phoneme_ids() -> None:
         assert config["num_symbols"] == 1 + max(ids[0] for ids in DEFAULT_PHONEME_ID_MAP.values())
 
 
-@pytest.mark.timeout(120)
 def test_the_script_makes_a_voice_and_goes_on_where_it_stood(tmp_path: Path) -> None:
     from piper import PiperVoice
 

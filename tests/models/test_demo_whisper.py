@@ -91,7 +91,6 @@ def test_names_to_bias_towards_do_no_harm(listener: Any, language: str) -> None:
     assert listener.hear(signals, language, names) == SAYINGS[language]
 
 
-@pytest.mark.timeout(180)
 def test_what_has_no_words_is_empty(listener: Any) -> None:
     from wyoming_superwhisper.models.demo.whisper_evaluation import listen_to_sounds
 

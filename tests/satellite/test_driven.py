@@ -19,8 +19,6 @@ from tests.waiting import until
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellites.arbiter import Arbiter
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @asynccontextmanager
 async def driving_server(log: Path, *uris: str) -> AsyncIterator[Path]:

@@ -17,7 +17,7 @@ from tests.satellite.room import LISTENS, Room, RoomSatellite, begin_turn, drive
 from tests.satellite.signals import noise
 from tests.waiting import WAIT_S
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.system
 
 if not virtual.is_possible():
     pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)

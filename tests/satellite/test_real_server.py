@@ -17,8 +17,6 @@ from wyoming_superwhisper.audio import SPEECH, AudioFormat, read_wav, write_wav
 from wyoming_superwhisper.errors import UnknownVoice
 from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
-pytestmark = pytest.mark.timeout(240)  # the first test waits for the models
-
 
 async def satellite(server: RunningServer, said: Path, answer: Path, *options: str) -> str:
     """Run it on a recording; its log."""

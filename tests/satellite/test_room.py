@@ -23,7 +23,7 @@ from tests.speech import pcm, speech
 from wyoming_superwhisper import client
 from wyoming_superwhisper.models.demo.domain import normalise_for_comparison
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.system
 
 if not virtual.is_possible():
     pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)

@@ -17,7 +17,7 @@ from tests.satellite.signals import likeness, noise, resampled
 from tests.satellite.test_seat import VOICE
 from tests.speech import speech
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.system
 
 ALSA_TO_PULSE = Path("/usr/share/alsa/alsa.conf.d/pulse.conf")
 if not virtual.is_possible() or importlib.util.find_spec("sounddevice") is None or not ALSA_TO_PULSE.exists():

@@ -17,7 +17,7 @@ from tests.satellite.room import Room, virtual_room
 from tests.satellite.signals import likeness, noise, resampled
 from tests.waiting import WAIT_S
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.system
 
 if not virtual.is_possible():
     pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)

@@ -15,11 +15,11 @@ from wyoming.client import AsyncTcpClient
 from wyoming.event import Event, Eventable
 
 from tests.conftest import RunningServer
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.models.demo import espeak
 
 ESPEAK_RATE = 22_050
 PAUSE_S = 0.4
-ANSWER_S = 45.0
 
 
 def said(text: str, voice: str = "fr", rate: int = 160) -> bytes:
@@ -40,7 +40,7 @@ class Client:
             await self.wyoming.write_event(event if isinstance(event, Event) else event.event())
 
     async def receive(self) -> Event:
-        event = await asyncio.wait_for(self.wyoming.read_event(), ANSWER_S)
+        event = await asyncio.wait_for(self.wyoming.read_event(), WAIT_S)
         assert event is not None, f"the server closed the connection after {[one.type for one in self.seen]}"
         self.seen.append(event)
         return event
@@ -57,7 +57,7 @@ class Client:
 
     async def at_end(self) -> bool:
         """Whether the server has closed the connection."""
-        return await asyncio.wait_for(self.wyoming.read_event(), ANSWER_S) is None
+        return await asyncio.wait_for(self.wyoming.read_event(), WAIT_S) is None
 
     async def transcribe(self, audio: bytes, language: str | None, rate: int = ESPEAK_RATE, **request: Any) -> str:
         await self.send(Transcribe(language=language, **request), *audio_events(audio, rate))

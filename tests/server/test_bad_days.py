@@ -21,9 +21,8 @@ from wyoming.tts import Synthesize, SynthesizeVoice
 
 from tests.conftest import RunningServer, free_port, start_server
 from tests.server.speech import audio_events, client, said, sound_of
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.models.store import DEMO_WEIGHTS
-
-pytestmark = pytest.mark.timeout(180)
 
 
 @dataclass(frozen=True)
@@ -37,16 +36,16 @@ class Breakable:
     def health(self) -> dict[str, str]:
         """The state of the server, and of each engine."""
         try:
-            with urllib.request.urlopen(f"http://{self.page}/health/ready", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.page}/health/ready", timeout=WAIT_S) as answer:
                 said = json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
                 said = json.load(error)
         return {"state": said["state"], **said["engines"]}
 
-    async def until(self, engine: str, state: str, timeout_s: float = 60.0) -> dict[str, str]:
+    async def until(self, engine: str, state: str) -> dict[str, str]:
         """Wait until an engine is in a state (or the server, as "state")."""
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + 2 * WAIT_S
         while not (found := await asyncio.to_thread(self.health))[engine].startswith(state):
             assert time.monotonic() < deadline, found
             await asyncio.sleep(0.1)
@@ -147,7 +146,7 @@ async def test_a_server_that_stood_still_goes_on_and_one_that_was_killed_begins_
         await one.until("info")
         killed.process.kill()
         killed.process.wait()
-    psutil.wait_procs(workers, timeout=3)
+    psutil.wait_procs(workers, timeout=WAIT_S)
     assert not any(worker.is_running() for worker in workers)
     again = start_server(tmp_path / "again.txt", *NOTHING_LOADED, port=killed.port)
     assert again.stop() == 0

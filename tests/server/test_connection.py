@@ -23,6 +23,7 @@ from tests.fakes import (
     FakeVoiceActivity,
     FakeWakeWords,
 )
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.client import Connection as Client
 from wyoming_superwhisper.client import Disconnected
@@ -99,7 +100,7 @@ async def serving(
 
 
 async def connect(fakes: Fakes) -> Client:
-    return await Client.open(f"tcp://127.0.0.1:{fakes.server.port}", answer_s=5)
+    return await Client.open(f"tcp://127.0.0.1:{fakes.server.port}", answer_s=WAIT_S)
 
 
 async def types_until(client: Client, last: str) -> list[str]:
@@ -188,7 +189,7 @@ async def test_a_stream_of_speech_is_finished_before_the_server_stops() -> None:
         await client.send(SynthesizeStart())
         await client.send(SynthesizeChunk(text="Bonjour tout le monde, voici une phrase. Et en voici une autre."))
         await types_until(client, "audio-chunk")
-        stopping = asyncio.create_task(fakes.server.stop(5, asyncio.Event()))
+        stopping = asyncio.create_task(fakes.server.stop(WAIT_S, asyncio.Event()))
         await asyncio.sleep(0.05)
         await client.send(SynthesizeStop())
         assert (await types_until(client, "synthesize-stopped"))[-2:] == ["audio-stop", "synthesize-stopped"]
@@ -209,13 +210,13 @@ async def test_a_server_that_stops_tells_those_who_wait_for_something_and_leaves
         idle_reader, idle = await asyncio.open_connection("127.0.0.1", fakes.server.port)
         idle.write(b'{"type": "ping"}\n')
         await idle_reader.readline()
-        stopping = asyncio.create_task(fakes.server.stop(5, asyncio.Event()))
-        event = await listener.receive_any(5)
+        stopping = asyncio.create_task(fakes.server.stop(WAIT_S, asyncio.Event()))
+        event = await listener.receive_any(WAIT_S)
         assert (event.type, event.data["code"]) == ("error", "stopping")
         assert b"stopping" in await half_reader.read()
         assert b"error" not in await idle_reader.read()
         with pytest.raises(Disconnected):
-            await satellite.receive_any(5)
+            await satellite.receive_any(WAIT_S)
         half.close()
         idle.close()
         await listener.close()
@@ -275,7 +276,7 @@ async def test_a_unix_socket_in_use_is_left_to_its_server(tmp_path: Path) -> Non
         await first.start()
         with pytest.raises(SettingsError, match="in use"):
             await second.start()
-        async with await Client.open(uri, answer_s=5) as client:
+        async with await Client.open(uri, answer_s=WAIT_S) as client:
             await client.send(Event("ping", {"text": "?"}))
             assert (await client.receive()).type == "pong"
         await first.stop(0, asyncio.Event())

@@ -77,22 +77,22 @@ async def all_of_them(server: RunningServer, utterances: Sequence[Sequence[np.nd
     return found
 
 
-async def test_a_whole_command_is_over_soon(patient: RunningServer) -> None:
-    ends = await all_of_them(patient, [[voiced(text)] for text in WHOLE])
-    assert [text for text, _ in ends] == list(WHOLE)
-    took = sorted(took for _, took in ends)
-    assert took[0] > 0
-    assert took[len(took) // 2] < 1.2, took  # 0.45 s on a machine that has nothing else to do
+async def test_a_whole_command_is_over_sooner_than_where_one_is_relaxed(patient: RunningServer) -> None:
+    soon_s = relaxed_s = 0.0
+    for expected in WHOLE:  # side by side, so that both meet the same load
+        (text, took), (_, relaxed) = await asyncio.gather(
+            until_it_ends(patient, voiced(expected)),
+            until_it_ends(patient, voiced(expected), vad_sensitivity="relaxed"),
+        )
+        assert text == expected
+        assert took > 0
+        soon_s, relaxed_s = soon_s + took, relaxed_s + relaxed
+    assert soon_s < relaxed_s
 
 
 async def test_who_hesitates_in_a_sentence_is_heard_to_its_end(patient: RunningServer) -> None:
     ends = await all_of_them(patient, [[voiced(first), silence(0.55), voiced(then)] for first, then in HESITATIONS])
     assert all(took > 0 for _, took in ends), ends
-
-
-async def test_relaxed_waits_longer(patient: RunningServer) -> None:
-    _, took = await until_it_ends(patient, voiced(WHOLE[0]), vad_sensitivity="relaxed")
-    assert took > 0.5
 
 
 async def test_a_file_is_never_cut(patient: RunningServer) -> None:

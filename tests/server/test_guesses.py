@@ -20,6 +20,7 @@ from wyoming.event import Event
 
 from tests.conftest import RunningServer, free_port, start_server
 from tests.server.speech import ESPEAK_RATE, Client, client, said
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.models.demo.domain import load_domain
 
 RATE = 16_000
@@ -36,7 +37,7 @@ class Served:
     metrics: int
 
     def guesses(self, stage: str, result: str) -> float:
-        page = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=10).read().decode()
+        page = urllib.request.urlopen(f"http://127.0.0.1:{self.metrics}/metrics", timeout=WAIT_S).read().decode()
         name = "wyoming_superwhisper_guesses_total"
         found = re.search(rf'^{name}{{result="{result}",stage="{stage}"}} (\S+)', page, re.MULTILINE)
         return float(found[1]) if found else 0.0
@@ -58,12 +59,6 @@ async def _until_loaded(server: RunningServer) -> None:
         assert await one.transcribe(said("Bonjour."), "fr") == "Bonjour."
 
 
-@dataclass(frozen=True)
-class Heard:
-    text: str
-    waited_s: float
-
-
 def spoken(text: str, voice: str, rate: int = 165, after_s: float = SILENCE_S) -> bytes:
     samples = np.frombuffer(said(text, voice, rate), np.int16).astype(np.float32) / 32768
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max())
@@ -71,24 +66,22 @@ def spoken(text: str, voice: str, rate: int = 165, after_s: float = SILENCE_S) -
     return (np.concatenate([speech, np.zeros(int(after_s * RATE))]) * 32767).astype("<i2").tobytes()
 
 
-async def stream(one: Client, audio: bytes, language: str) -> Heard:
+async def stream(one: Client, audio: bytes, language: str) -> str:
     """As Home Assistant does it: 10 ms at a time, as it is spoken."""
     await one.send(Transcribe(language=language), AudioStart(**AUDIO))
     began = time.monotonic()
     for at in range(0, len(audio), 320):
         await one.send(AudioChunk(audio=audio[at : at + 320], **AUDIO))
         await asyncio.sleep(max(0.0, began + (at + 320) / (2 * RATE) - time.monotonic()))
-    stopped = time.monotonic()
     await one.send(AudioStop())
-    text = (await one.until("transcript"))[-1].data["text"]
-    waited_s = time.monotonic() - stopped
+    text: str = (await one.until("transcript"))[-1].data["text"]
     await one.until("transcript-stop")
-    return Heard(text, waited_s)
+    return text
 
 
-async def stream_all(server: RunningServer, utterances: Sequence[tuple[bytes, str]]) -> list[Heard]:
+async def stream_all(server: RunningServer, utterances: Sequence[tuple[bytes, str]]) -> list[str]:
     waiting = list(enumerate(utterances))
-    heard: dict[int, Heard] = {}
+    heard: dict[int, str] = {}
 
     async def speaker() -> None:
         while waiting:
@@ -136,13 +129,10 @@ async def check_streams(served: Served, count: int, seed: int) -> None:
     made = utterances(count, seed)
     kept = served.guesses("asr", "kept")
     heard = await stream_all(served.server, made)
-    assert [one.text for one in heard] == await asyncio.to_thread(plain_texts, made)
+    assert heard == await asyncio.to_thread(plain_texts, made)
     assert served.guesses("asr", "kept") - kept >= int(0.9 * count)
-    waits = sorted(one.waited_s for one in heard)
-    assert waits[count // 2] < 0.1, waits  # a few milliseconds, on a machine that has nothing else to do
 
 
-@pytest.mark.timeout(180)  # transformers are imported here
 async def test_commands_are_answered_by_guesses_with_the_text_of_generate(served: Served) -> None:
     await check_streams(served, 8, seed=1)
 
@@ -158,7 +148,7 @@ async def test_the_second_turn_is_prepared_through_home_assistants_three_connect
     before = {stage: served.guesses(stage, "kept") for stage in ("llm", "tts")}
     for turn in range(3):
         async with client(served.server) as one:
-            text = (await stream(one, question, "fr")).text
+            text = await stream(one, question, "fr")
         async with client(served.server) as one:
             context = {"conversation_id": f"ours {turn}"}
             await one.send(Event("transcript", {"text": text, "language": "fr", "context": context}))
@@ -179,4 +169,4 @@ async def test_a_client_that_leaves_in_the_middle_takes_its_guesses_along(served
             await one.send(AudioChunk(audio=audio[at : at + 320], **AUDIO))
             await asyncio.sleep(max(0.0, began + (at + 320) / (2 * RATE) - time.monotonic()))
     async with client(served.server) as one:  # and everybody else is served as ever
-        assert (await stream(one, spoken("Quelle heure est-il ?", "fr"), "fr")).text == "Quelle heure est-il ?"
+        assert await stream(one, spoken("Quelle heure est-il ?", "fr"), "fr") == "Quelle heure est-il ?"

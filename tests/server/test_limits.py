@@ -6,8 +6,7 @@ import asyncio
 import json
 import logging
 import socket
-import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
@@ -19,10 +18,31 @@ from wyoming.ping import Ping
 from tests.conftest import RunningServer, start_server
 from tests.fakes import FakeLanguageModel
 from tests.server.test_connection import FORMAT, LOUD, Fakes, connect, serving, types_until
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.byte_budget import ByteBudget
 from wyoming_superwhisper.config.settings import LimitSettings
+from wyoming_superwhisper.engines.base import AnswerPart, AnswerRequest, Priority
 from wyoming_superwhisper.server import connection
 from wyoming_superwhisper.wire import encode
+
+
+class Gated(FakeLanguageModel):
+    """Answers nothing before its gate is open."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(*parts)
+        self.gate = asyncio.Event()
+
+    async def answer(self, request: AnswerRequest, priority: Priority = Priority.FINAL) -> AsyncIterator[AnswerPart]:
+        self.requests.append(request)
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        for part in self.parts:
+            yield part
+
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -34,21 +54,14 @@ async def dial(fakes: Fakes) -> Streams:
 async def ping(streams: Streams) -> None:
     reader, writer = streams
     writer.write(b'{"type": "ping", "data": {"text": "?"}}\n')
-    assert b"pong" in await asyncio.wait_for(reader.readline(), 5)
+    assert b"pong" in await asyncio.wait_for(reader.readline(), WAIT_S)
     await reader.readexactly(len('{"text": "?"}'))
 
 
-async def until(condition: Callable[[], object], within_s: float = 5.0) -> None:
-    """Wait for what happens inside the server, of which nothing tells."""
-    async with asyncio.timeout(within_s):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-
-
-async def is_closed(streams: Streams, within_s: float = 5.0) -> bool:
+async def is_closed(streams: Streams) -> bool:
     """Whether the server closes without a word; our end is closed then too."""
     try:
-        return await asyncio.wait_for(streams[0].read(), within_s) == b""
+        return await asyncio.wait_for(streams[0].read(), WAIT_S) == b""
     except ConnectionError:
         return True
     finally:
@@ -56,11 +69,11 @@ async def is_closed(streams: Streams, within_s: float = 5.0) -> bool:
 
 
 async def test_an_idle_connection_is_closed_after_its_time_and_one_that_speaks_is_not() -> None:
-    async with serving(limits=LimitSettings(idle_s=0.5)) as fakes:
+    async with serving(limits=LimitSettings(idle_s=1.5)) as fakes:
         idle, lively = await dial(fakes), await dial(fakes)
-        for _ in range(4):
+        for _ in range(6):
             await ping(lively)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.3)
         assert await is_closed(idle)
         await ping(lively)
         lively[1].close()
@@ -87,7 +100,7 @@ async def test_where_all_places_are_taken_the_one_idle_longest_goes() -> None:
 
 
 async def test_one_with_work_in_flight_is_never_evicted() -> None:
-    slow = FakeLanguageModel("Oui.", delay_s=1.0)
+    slow = Gated("Oui.")
     limits = LimitSettings(connections=2)
     async with (
         serving(limits=limits, reply=slow) as fakes,
@@ -96,12 +109,15 @@ async def test_one_with_work_in_flight_is_never_evicted() -> None:
     ):
         await asking.send(Event("transcript", {"text": "ça va ?"}))
         await speaking.send(Event("audio-start", FORMAT))
-        await asyncio.sleep(0.1)
+        await speaking.send(Event("ping"))
+        await types_until(speaking, "pong")
+        await until(lambda: slow.requests)
         async with await connect(fakes) as third:
             assert await types_until(third, "error") == ["error"]
         await speaking.send(Event("audio-chunk", FORMAT, LOUD))
         await speaking.send(Event("audio-stop"))
         assert "transcript" in await types_until(speaking, "transcript-stop")
+        slow.gate.set()
         assert (await types_until(asking, "handled-stop"))[-2] == "handled"
 
 
@@ -137,13 +153,13 @@ async def test_one_address_has_so_many_places_and_no_more() -> None:
 
 
 async def test_an_address_that_is_all_at_work_is_told_to_wait() -> None:
-    slow = FakeLanguageModel("Oui.", delay_s=2.0)
+    slow = Gated("Oui.")
     async with serving(limits=LimitSettings(connections_per_address=1), reply=slow) as fakes:
         first = await from_address(fakes, "fd00::20")
         first[1].write(encode(Event("transcript", {"text": "ça va ?"})))
-        await asyncio.sleep(0.1)
+        await until(lambda: slow.requests)
         refused = await from_address(fakes, "fd00::20")
-        assert b'"busy"' in await asyncio.wait_for(refused[0].read(), 5)
+        assert b'"busy"' in await asyncio.wait_for(refused[0].read(), WAIT_S)
         for streams in (first, refused):
             streams[1].close()
 
@@ -200,7 +216,7 @@ async def test_who_finds_no_room_for_a_large_event_in_its_time_is_told_busy() ->
 
 
 async def test_half_payloads_of_many_share_what_they_hold() -> None:
-    async with serving(limits=LimitSettings(event_s=0.5)) as fakes:
+    async with serving(limits=LimitSettings(event_s=2.0)) as fakes:
         budget = fakes.server._services.budget = ByteBudget(500_000)
         peers = [await asyncio.open_connection("127.0.0.1", fakes.server.port) for _ in range(5)]
         for _, writer in peers:
@@ -233,7 +249,7 @@ async def test_a_large_event_is_handled_before_more_is_read() -> None:
 
 
 async def test_a_client_that_leaves_with_a_full_queue_is_noticed() -> None:
-    slow = FakeLanguageModel("Oui.", delay_s=30.0)
+    slow = Gated("Oui.")
     async with serving(reply=slow) as fakes:
         reader, writer = await dial(fakes)
         for number in range(400):
@@ -241,20 +257,31 @@ async def test_a_client_that_leaves_with_a_full_queue_is_noticed() -> None:
         await writer.drain()
         await until(lambda: slow.requests)
         writer.close()
-        await until(lambda: not fakes.server.connections, 3)
+        await until(lambda: not fakes.server.connections)
         assert slow.cancelled == 1
         del reader
 
 
-async def test_a_client_that_only_closed_its_sending_side_gets_every_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HALF_CLOSE_GRACE_S", 20.0)  # what is asked here takes longer on a busy machine
+async def test_a_client_that_only_closed_its_sending_side_gets_every_answer() -> None:
     async with serving() as fakes:
         reader, writer = await dial(fakes)
         for number in range(600):
             writer.write(encode(Event("transcript", {"text": f"numéro {number}"})))
         writer.write_eof()
-        answer = await asyncio.wait_for(reader.read(), 20)
+        answer = await asyncio.wait_for(reader.read(), WAIT_S)
         assert answer.count(b'"handled-stop"') == 600
+        writer.close()
+
+
+async def test_its_answers_may_take_longer_than_the_grace_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "HALF_CLOSE_GRACE_S", 1.0)
+    async with serving(reply=FakeLanguageModel("Oui.", delay_s=0.3)) as fakes:
+        reader, writer = await dial(fakes)
+        for number in range(5):
+            writer.write(encode(Event("transcript", {"text": f"numéro {number}"})))
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), WAIT_S)
+        assert answer.count(b'"handled-stop"') == 5
         writer.close()
 
 
@@ -265,7 +292,7 @@ async def test_a_client_that_never_reads_is_cut_off(caplog: pytest.LogCaptureFix
         writer.write(encode(Event("synthesize", {"text": "Une phrase un peu longue, tout de même. " * 240})))
         writer.write(encode(Event("synthesize", {"text": "Une phrase un peu longue, tout de même. " * 240})) * 8)
         await until(lambda: fakes.synthesizer.requests)
-        await until(lambda: not fakes.server.connections, 20)
+        await until(lambda: not fakes.server.connections)
         writer.transport.abort()
 
 
@@ -294,14 +321,10 @@ async def test_many_requests_of_one_client_do_not_hold_up_another() -> None:
         floods = [await dial(fakes) for _ in range(20)]
         for _, writer in floods:
             writer.write(b'{"type": "describe"}\n' * 3_000)
-        took = []
-        for _ in range(20):
-            began = time.monotonic()
+        for _ in range(20):  # none of the floods is through: nobody takes what they are answered
             streams = await dial(fakes)
             await ping(streams)
-            took.append(time.monotonic() - began)
             streams[1].close()
-        assert max(took) < 2.0
         for _, writer in floods:
             writer.transport.abort()
 
@@ -312,19 +335,15 @@ async def test_long_audio_of_another_rate_is_converted_beside_the_loop() -> None
         layout = {"rate": 48_000, "width": 4, "channels": 2}
         streams = await dial(fakes)
         await client.send(Event("audio-start", layout))
-        longest = 0.0
         for _ in range(20):
             await client.send(Event("audio-chunk", layout, bytes(1_048_576)))
-            began = time.monotonic()
-            await ping(streams)
-            longest = max(longest, time.monotonic() - began)
         await client.send(Event("audio-stop"))
+        await ping(streams)
+        assert not fakes.recognizer.requests, "it is still being converted"
         await types_until(client, "transcript-stop")
-        assert longest < 0.5
         streams[1].close()
 
 
-@pytest.mark.timeout(120)
 async def test_the_limit_of_open_files_is_survived_without_a_flood_of_log(tmp_path: Path) -> None:
     """More clients than files: the oldest idle ones make room, and the log stays small."""
     server = start_server(tmp_path / "log.txt", "--set", "llm.model=off", files=120)
@@ -334,7 +353,7 @@ async def test_the_limit_of_open_files_is_survived_without_a_flood_of_log(tmp_pa
             clients.append(await asyncio.open_connection(server.host, server.port))
             if len(clients) % 100 == 0:
                 clients[-1][1].write(b'{"type": "describe"}\n')
-                line = await asyncio.wait_for(clients[-1][0].readline(), 2.0)
+                line = await asyncio.wait_for(clients[-1][0].readline(), WAIT_S)
                 assert json.loads(line)["type"] == "info"
         used = psutil.Process(server.process.pid).cpu_times().user
         await asyncio.sleep(1.0)

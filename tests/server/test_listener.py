@@ -8,6 +8,7 @@ import logging
 import os
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.server.listener import Listener
 
 _IPV6 = Path("/proc/net/if_inet6")
@@ -71,13 +73,15 @@ async def test_where_no_file_is_left_it_waits_says_so_once_and_goes_on(caplog: p
     await listener.listen_tcp("127.0.0.1", 0)
     with socket.socket() as caller, caplog.at_level(logging.INFO):
         caller.setblocking(False)
+        began = time.monotonic()
         with no_more_files():
             await asyncio.get_running_loop().sock_connect(caller, ("127.0.0.1", listener.port))
-            await asyncio.wait_for(doorman.full.wait(), 5)
-            await asyncio.sleep(1.2)
+            await asyncio.wait_for(doorman.full.wait(), WAIT_S)
+            await until(lambda: doorman.exhausted >= 3)
             assert not doorman.taken
-        await asyncio.wait_for(doorman.came.wait(), 5)
-    assert 2 <= doorman.exhausted <= 5, "twice a second, and no spinning"
+            waited_s = time.monotonic() - began
+        await asyncio.wait_for(doorman.came.wait(), WAIT_S)
+    assert doorman.exhausted <= 2 + 2 * (waited_s + 0.5), "twice a second, and no spinning"
     assert len([one for one in caplog.records if "No connection can be accepted" in one.message]) == 1
     listener.close()
     doorman.leave()
@@ -90,7 +94,7 @@ async def test_it_listens_on_every_address_of_a_name_with_one_port() -> None:
     for address in ("127.0.0.1", "::1") if HAS_IPV6 else ("127.0.0.1",):
         doorman.came.clear()
         _, writer = await asyncio.open_connection(address, listener.port)
-        await asyncio.wait_for(doorman.came.wait(), 5)
+        await asyncio.wait_for(doorman.came.wait(), WAIT_S)
         writer.close()
     port = listener.port
     listener.close()

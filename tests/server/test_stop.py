@@ -4,7 +4,6 @@ import asyncio
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from wyoming.tts import Synthesize
 from tests.conftest import RunningServer
 from tests.server.speech import client, said
 from tests.server.test_faults import LONG_TEXT, ask_piper
+from tests.waiting import WAIT_S
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_in_mid_answer_ends_the_server_cleanly(own_server: RunningServer, sign: int) -> None:
     async with client(own_server) as one, client(own_server) as speaker:
@@ -24,16 +23,14 @@ async def test_a_signal_in_mid_answer_ends_the_server_cleanly(own_server: Runnin
         await ask_piper(one)
         await one.send(Synthesize(text="Bonjour tout le monde. " * 8 if sign == signal.SIGTERM else LONG_TEXT))
         await one.until("audio-chunk")
-        began = time.monotonic()
         own_server.process.send_signal(sign)
         while (event := await one.receive()).type not in ("audio-stop", "error"):
             pass
         assert event.type == "audio-stop" or event.data["code"] == "stopping"
         if sign == signal.SIGTERM:
             assert event.type == "audio-stop", "a short answer is finished"
-    status = await asyncio.to_thread(own_server.process.wait, 10)
+    status = await asyncio.to_thread(own_server.process.wait, WAIT_S)
     assert status == 0
-    assert time.monotonic() - began < (10 if sign == signal.SIGTERM else 4)
     log = own_server.log.read_text()
     assert "Traceback" not in log
     assert "leaked" not in log, "libraries have nothing to say at the end"
@@ -41,7 +38,7 @@ async def test_a_signal_in_mid_answer_ends_the_server_cleanly(own_server: Runnin
 
 def serve(*options: str, stdin: int | None = subprocess.DEVNULL, **more: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--no-zeroconf", *options]
-    return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, stdin=stdin, capture_output=True, text=True, timeout=2 * WAIT_S)
 
 
 @pytest.mark.parametrize(
@@ -88,32 +85,29 @@ def test_a_model_that_is_no_model_is_told(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.timeout(120)
 def test_stdio_answers_everything_then_ends_with_its_input() -> None:
     command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo", "--uri", "stdio://"]
     asked = b'{"type": "describe"}\n{"type": "ping", "data": {"text": "?"}}\n' + (
         b'{"type": "transcript", "data": {"text": "Quelle heure est-il ?", "language": "fr"}}\n'
     )
-    ended = subprocess.run(command, input=asked, capture_output=True, timeout=90)
+    ended = subprocess.run(command, input=asked, capture_output=True, timeout=2 * WAIT_S)
     assert ended.returncode == 0, ended.stderr
     for kind in (b'"info"', b'"pong"', b'"intent"'):
         assert b'"type": ' + kind in ended.stdout
     assert ended.stdout.startswith(b"{"), "nothing but events may be on standard output"
 
 
-@pytest.mark.timeout(120)
 def test_stdio_may_be_files(tmp_path: Path) -> None:
     asked, said = tmp_path / "asked", tmp_path / "said"
     asked.write_bytes(b'{"type": "describe"}\n')
     command = [sys.executable, "-m", "wyoming_superwhisper", "serve", "--settings", "demo", "--uri", "stdio://"]
     command += ["--set", "llm.model=off"]
     with asked.open("rb") as stdin, said.open("wb") as stdout:
-        ended = subprocess.run(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=90)
+        ended = subprocess.run(command, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=2 * WAIT_S)
     assert (ended.returncode, b"Traceback" in ended.stderr) == (0, False), ended.stderr
     assert said.read_bytes().startswith(b'{"type": "info"')
 
 
-@pytest.mark.timeout(120)
 def test_stdio_without_any_input_ends_at_once() -> None:
     ended = serve("--settings", "demo", "--uri", "stdio://", "--set", "llm.model=off")
     assert (ended.returncode, ended.stdout) == (0, ""), ended.stderr
