@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -103,13 +104,24 @@ async def ready(one: Satellite, count: int) -> None:
     await one.logged("Ready", times=count)
 
 
-async def resources(one: Satellite, web: int) -> dict[str, int]:
-    """What the idle satellite holds."""
+async def asked(web: int) -> dict[str, Any]:
+    """What the satellite tells of itself at this port."""
     reader, writer = await asyncio.open_connection("127.0.0.1", web)
     writer.write(b"GET /state HTTP/1.1\r\n\r\n")
-    state = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
+    told: dict[str, Any] = json.loads((await reader.read()).partition(b"\r\n\r\n")[2])
     writer.close()
     await writer.wait_closed()
+    return told
+
+
+async def state_at(web: int) -> str:
+    """What the satellite is doing."""
+    return str((await asked(web))["state"])
+
+
+async def resources(one: Satellite, web: int) -> dict[str, int]:
+    """What the idle satellite holds."""
+    state = await asked(web)
     assert state["state"] == "idle"
     process = psutil.Process(one.process.pid)
     children = [child for child in process.children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     mic = parser.add_mutually_exclusive_group()
     mic.add_argument("--mic", metavar="DEVICE", help="microphone: part of a name, pulse, arecord, command:LINE")
-    mic.add_argument("--wav", dest="mic", metavar="FILE", help="hear this WAV file, one turn, instead of a microphone")
+    mic.add_argument("--wav", dest="mic", metavar="FILE", help="hear this WAV file instead of a microphone")
     snd = parser.add_mutually_exclusive_group()
     snd.add_argument("--snd", metavar="DEVICE", help="loudspeaker: part of a name, pulse, aplay, command:LINE, off")
     snd.add_argument("--output", dest="snd", metavar="FILE", help="write the answer to this WAV file instead")

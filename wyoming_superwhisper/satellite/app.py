@@ -77,7 +77,7 @@ async def _run_until_stopped(settings: SatelliteSettings) -> int:
 async def _build_and_serve(settings: SatelliteSettings) -> int:
     """Everything is made here. Raises `SettingsError`."""
     news = News()
-    microphone = make_microphone(settings.mic)
+    microphone = make_microphone(settings.mic, endless=not _dials(settings))
     speaker = make_speaker(settings.snd)
     sounds = Sounds(settings.sounds)
     words, own_words = _make_words(settings)
@@ -190,7 +190,7 @@ async def _make_spoken_stop(
 
 async def _make_link(settings: SatelliteSettings, stack: contextlib.AsyncExitStack, press: Callable[[], None]) -> Link:
     """The link to the server that is dialled, or else the seat that somebody takes; a seat's port answers for both."""
-    dials = bool(settings.server.uri) or not settings.listen.uri
+    dials = _dials(settings)
     seat: Seat | None = None
     if settings.listen.uri:
         memory = kept_file(settings.name, "driver")
@@ -202,6 +202,11 @@ async def _make_link(settings: SatelliteSettings, stack: contextlib.AsyncExitSta
     if dials or seat is None:
         return await stack.enter_async_context(ServerLink(settings.server))
     return seat
+
+
+def _dials(settings: SatelliteSettings) -> bool:
+    """Whether it dials a server, or else is driven by whoever takes its seat."""
+    return bool(settings.server.uri) or not settings.listen.uri
 
 
 def _advertisement(settings: SatelliteSettings, seat: Seat) -> Advertisement:

@@ -107,6 +107,10 @@ class Ears:
         """Whether there will be an end."""
         return self._microphone.finite
 
+    def rewind(self) -> None:
+        """Hear a recording from its beginning; what is live goes on."""
+        self._microphone.rewind()
+
     async def run(self) -> None:
         """Pass on what is heard; returns when the microphone has ended."""
         while chunk := await self._microphone.read():

@@ -17,7 +17,9 @@ from wyoming_superwhisper.satellite.news import KINDS, Item
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 8
-"""Commands that run at once; what happens while there are so many has none."""
+"""Commands that run at once; more wait."""
+WAITING = 256
+"""Commands that wait; what happens while there are so many has none."""
 
 
 class Hooks:
@@ -31,6 +33,7 @@ class Hooks:
         self._commands: Mapping[str, str] = settings.commands
         self._limit_s = settings.limit_s
         self._running: set[asyncio.Task[None]] = set()
+        self._places = asyncio.Semaphore(AT_ONCE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -48,12 +51,16 @@ class Hooks:
         command = self._commands.get(item.kind)
         if not command:
             return
-        if len(self._running) >= AT_ONCE:
-            logger.warning("Too many hooks are running: none for %s", item.kind)
+        if len(self._running) >= AT_ONCE + WAITING:
+            logger.warning("Too many hooks are waiting: none for %s", item.kind)
             return
-        task = asyncio.create_task(self._run(command, item), name=f"hook {item.kind}")
+        task = asyncio.create_task(self._run_in_turn(command, item), name=f"hook {item.kind}")
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    async def _run_in_turn(self, command: str, item: Item) -> None:
+        async with self._places:
+            await self._run(command, item)
 
     async def _run(self, command: str, item: Item) -> None:
         try:

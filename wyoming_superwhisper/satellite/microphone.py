@@ -53,6 +53,11 @@ class Microphone:
         self._task.cancel()
         await asyncio.wait([self._task])
 
+    def rewind(self) -> None:
+        """Hear a recording from its beginning; what is live goes on."""
+        if isinstance(self._capture, WavCapture):
+            self._capture.rewind()
+
     def be_patient(self, patient: bool) -> None:
         """Whether nobody is in a hurry: then it may deliver more at once and less often, so as to cost less."""
         self._capture.patient = patient
@@ -116,19 +121,22 @@ class Microphone:
         self._more.set()
 
 
-def make_microphone(settings: MicSettings) -> Microphone:
-    """The microphone that the settings name. Raises `SettingsError` where there is no such thing."""
-    capture = _make_capture(settings, parse_device(settings.device))
+def make_microphone(settings: MicSettings, endless: bool = False) -> Microphone:
+    """The microphone that the settings name. Raises `SettingsError` where there is no such thing.
+
+    `endless`: a recording is followed by silence, not by the end, and first heard when it is rewound.
+    """
+    capture = _make_capture(settings, parse_device(settings.device), endless)
     return Microphone(capture, settings.buffer_s, make_cleaner(settings))
 
 
-def _make_capture(settings: MicSettings, device: Device) -> Capture:
+def _make_capture(settings: MicSettings, device: Device, endless: bool) -> Capture:
     if not 0 <= settings.channel < settings.channels:
         raise SettingsError(f"mic.channel must be below mic.channels ({settings.channels}), not {settings.channel}.")
     if device.kind == "off":
         raise SettingsError("The microphone can't be off: name a device, a command or a WAV file.")
     if device.kind == "wav":
-        return WavCapture(device.name)
+        return WavCapture(device.name, endless)
     if device.kind == "portaudio":
         return PortAudioCapture(device.name, settings)
     if device.kind == "pulse" and pulse.is_there():

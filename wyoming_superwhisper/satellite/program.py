@@ -95,8 +95,7 @@ class CommandSink:
         if process is None or process.stdin is None:
             return
         try:
-            process.stdin.close()
-            await process.stdin.wait_closed()
+            process.stdin.close()  # not to be waited for: a cancelled wait is an error to asyncio later on
             status = await process.wait()
         finally:
             await _end_process(process)

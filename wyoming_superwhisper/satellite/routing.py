@@ -28,7 +28,7 @@ class TurnEvents:
 
     def __init__(self, link: Link) -> None:
         self.takes_sound = not link.wants_played
-        """Whether sound that comes now is this turn's answer: before its transcript it is an announcement."""
+        """Whether sound that comes now is this turn's answer: before anything was understood it is an announcement."""
         self.sounding = False
         """Whether the other side has begun to send sound and not ended it."""
         self.done = False
@@ -42,7 +42,7 @@ class TurnEvents:
         """It has come."""
         self._end.watch(event)
         self.done = self.done or self._end.reached or event.type == "error"
-        self.takes_sound = self.takes_sound or event.type == "transcript"
+        self.takes_sound = self.takes_sound or event.type in ("transcript", "synthesize")
         if event.type == "audio-start":
             self.sounding = True
         elif event.type == "audio-stop":

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
+from wyoming.audio import AudioStop
 from wyoming.snd import Played
 
 from wyoming_superwhisper import client
@@ -83,6 +84,11 @@ class Activity:
         """Whether it is a turn that has not begun yet: the other side listens for the wake word."""
         return self.turn is not None and self.turn.state is TurnState.WAITING
 
+    @property
+    def gives_way(self) -> bool:
+        """Whether a turn may begin in its place: it waits itself, or is nothing but the sound of an error."""
+        return self.waits or (self.turn is None and self.state in (State.IDLE, State.WAITING))
+
 
 class Runner:
     """Does what is wished, one thing at a time."""
@@ -121,6 +127,8 @@ class Runner:
         self._ended = False
         self._status = 0
         self._said_ready = False
+        self._met = False
+        """Whether anybody was ever connected."""
         self._backoff = Backoff()
         self._first_recording: Recording | None = None
         self._done_sound: asyncio.Task[None] | None = None
@@ -158,6 +166,7 @@ class Runner:
         self._ears.on_word = lambda detection: self._wishes.put_nowait((Wish.WORD, detection))
         self._ears.on_voice = lambda position: self._wishes.put_nowait((Wish.VOICE, position))
         self._link.on_change = lambda: self._wishes.put_nowait((Wish.LINK, None))
+        self._wishes.put_nowait((Wish.LINK, None))  # it may have changed already
         if self.one_turn:
             await self._link.connected()
             self._first_recording = self._ears.record(0)
@@ -218,7 +227,7 @@ class Runner:
             self._begin_turn(Start(reason="repeat"), self._ears.record(self._ears.position))
 
     async def _on_word(self, detection: Detection) -> None:
-        if self._state.now is State.MUTED or self._is_own(detection):
+        if self._link.state is LinkState.MUTED or self._is_own(detection):
             return
         if detection.stops:
             await self._on_stop(None)
@@ -249,9 +258,11 @@ class Runner:
 
     async def _on_button(self, _: None) -> None:
         activity = self._activity
-        if activity is not None and not activity.waits:
+        if activity is not None and not activity.gives_way:
             await self._on_stop(None)
-        elif self._state.now is not State.MUTED and await self._ready_for_a_turn():
+        elif self._link.state is not LinkState.MUTED and await self._ready_for_a_turn():
+            if self._mode == "off":
+                self._ears.rewind()
             self._begin_turn(Start(reason="button"), self._ears.record(self._ears.position))
 
     async def _ready_for_a_turn(self) -> bool:
@@ -271,11 +282,16 @@ class Runner:
         await self._cut_off()
 
     async def _on_link(self, _: None) -> None:
-        if self._link.state is LinkState.MUTED:
+        """A satellite that is muted hears nothing; what it says is said to its end."""
+        if self._link.state is LinkState.CONNECTED and not self._met and self._mode != "off":
+            self._ears.rewind()  # a recording waits until somebody listens
+            self._met = True
+        if self._link.state is LinkState.MUTED and self._state.now is not State.SPEAKING:
             await self._cut_off()
 
     async def _on_announcement(self, announcement: Announcement) -> None:
         await self._end_waiting()
+        await self._end_given_up()
         if len(self._announcements) < ANNOUNCEMENTS:
             self._announcements.append(announcement)
 
@@ -287,6 +303,18 @@ class Runner:
         """A turn that waits for its wake word makes room for whatever comes."""
         if self._activity is not None and self._activity.waits:
             await self._cut_off()
+
+    async def _end_given_up(self) -> None:
+        """Whoever announces something before it has understood a turn has given that turn up, and says no more of it.
+
+        Home Assistant does. It waits for `played` then: told here, it would be taken for that of the announcement.
+        """
+        events = self._activity.events if self._activity is not None else None
+        if events is None or events.takes_sound:
+            return
+        await self._end_activity()
+        with contextlib.suppress(LinkLost):
+            await self._link.send(AudioStop())
 
     async def _on_over(self, task: asyncio.Task[None]) -> None:
         activity = self._activity
@@ -473,16 +501,21 @@ class Runner:
 
     async def _ring(self) -> None:
         """Ring for the timers that have finished, until somebody stops it or it has rung long enough."""
-        timer = self._ringing[0]
-        self._news.tell("ringing", timer.name, id=timer.id)
-        logger.info("A timer has finished%s", f": {timer.name}" if timer.name else "")
-        ends = time.monotonic() + self._settings.timers.ring_s
-        while time.monotonic() < ends and not self._announcements:
+        told = 0
+        ends = 0.0
+        while not self._announcements:
+            while told < len(self._ringing):
+                timer = self._ringing[told]
+                told += 1
+                ends = time.monotonic() + self._settings.timers.ring_s
+                self._news.tell("ringing", timer.name, id=timer.id)
+                logger.info("A timer has finished%s", f": {timer.name}" if timer.name else "")
+            if time.monotonic() >= ends:
+                self._ringing.clear()
+                self._news.tell("silenced")
+                return
             await self._play_sound("timer")
             await asyncio.sleep(RING_PAUSE_S)
-        if not self._announcements:
-            self._ringing.clear()
-            self._news.tell("silenced")
 
     async def _play_sound(self, kind: Kind) -> None:
         """Play one of our own sounds; what the microphone hears of it is taken out again."""

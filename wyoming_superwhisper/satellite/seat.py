@@ -44,7 +44,7 @@ EVENT_S = 15.0
 
 
 class SeatTurnEnd:
-    """Knows when Home Assistant has told all of a turn: with the end of the sound that follows the transcript."""
+    """Knows when Home Assistant has told all of a turn: with the end of the sound that follows what was understood."""
 
     def __init__(self) -> None:
         self.reached = False
@@ -52,7 +52,7 @@ class SeatTurnEnd:
 
     def watch(self, event: Event) -> None:
         """See `TurnEnd`."""
-        self._understood = self._understood or event.type == "transcript"
+        self._understood = self._understood or event.type in ("transcript", "synthesize")
         self.reached = self._understood and event.type == "audio-stop"
 
 

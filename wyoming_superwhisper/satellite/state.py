@@ -29,7 +29,8 @@ class State(enum.Enum):
     """A timer has finished, and nobody has stopped it yet."""
 
 
-_NEWS = {State.WAITING: "disconnected"}
+_NEWS = {State.WAITING: "disconnected", State.RINGING: ""}
+"""What is told of a state, where it isn't its name; "": who rings tells for which timer."""
 
 
 class StateHolder:
@@ -47,4 +48,5 @@ class StateHolder:
         before, self.now = self.now, state
         if before is State.WAITING:
             self._news.tell("connected")
-        self._news.tell(_NEWS.get(state, state.value))
+        if kind := _NEWS.get(state, state.value):
+            self._news.tell(kind)

@@ -16,23 +16,34 @@ from wyoming_superwhisper.satellite.capture import CHUNK_S, Deliver
 class WavCapture:
     """A WAV file, at the pace at which it was spoken."""
 
-    finite = True
     patient = False
 
-    def __init__(self, path: str) -> None:
-        """Raises `SettingsError` for a file that is no WAV file."""
+    def __init__(self, path: str, endless: bool = False) -> None:
+        """`endless`: it is silence that goes on for ever, in which the file is heard whenever it is rewound.
+
+        Raises `SettingsError` for a file that is no WAV file.
+        """
+        self.finite = not endless
         try:
             self.format, self._audio = read_wav(path)
         except BadFormat as error:
             raise SettingsError(str(error)) from error
+        self._at = len(self._audio) if endless else 0
+
+    def rewind(self) -> None:
+        """Where it is endless, be heard from the beginning, from now on."""
+        if not self.finite:
+            self._at = 0
 
     async def run(self, deliver: Deliver) -> None:
         """See `Capture`."""
         step = self.format.bytes_of(CHUNK_S)
-        began = time.monotonic()
-        for at in range(0, len(self._audio), step):
-            chunk = self._audio[at : at + step]
-            await asyncio.sleep(began + self.format.seconds(at + len(chunk)) - time.monotonic())
+        due = time.monotonic()
+        while self._at < len(self._audio) or not self.finite:
+            chunk = self._audio[self._at : self._at + step] or bytes(step)
+            self._at = min(self._at + step, len(self._audio))
+            due += self.format.seconds(len(chunk))
+            await asyncio.sleep(due - time.monotonic())
             deliver(chunk)
 
 
