@@ -151,9 +151,15 @@ class SatelliteDriver:
             self._input.put_nowait(event)
 
     async def _on_audio_stop(self, event: Event) -> None:
-        """The end of what is said; once that is over, the wish that nothing more be done."""
+        """The microphone is closed: what was said has been said, whoever has noticed that first."""
         if self._turn is not None:
             self._input.put_nowait(event)
+
+    async def _on_played(self, event: Event) -> None:
+        """An answer was played. Said of one that is still being made: it is not wanted any more."""
+        if self._turn is not None:
+            logger.info("%s has cut its turn off", self.name)
+            await self._end_turn()
 
     async def _on_pong(self, event: Event) -> None:
         pass
@@ -231,17 +237,15 @@ class SatelliteDriver:
         return inner
 
     async def _send_said(self, said: asyncio.Queue[Event], outgoing: EventWriter, over: asyncio.Event) -> None:
-        """What is said, up to its end; returns when the satellite wants nothing more."""
+        """What is said, up to its end."""
         begun = False
         with contextlib.suppress(ConnectionError):
             while True:
                 event = await said.get()
-                if event.type == "audio-stop":
-                    if over.is_set():
-                        return
-                    over.set()
-                elif over.is_set():
+                if over.is_set():
                     continue
+                if event.type == "audio-stop":
+                    over.set()
                 elif not begun:
                     format = client.chunk_format(event)
                     await outgoing.write(AudioStart(format.rate, format.width, format.channels).event())
@@ -280,5 +284,6 @@ _HANDLERS: dict[str, Callable[[SatelliteDriver, Event], Awaitable[None]]] = {
     "run-pipeline": SatelliteDriver._on_run_pipeline,
     "audio-chunk": SatelliteDriver._on_audio_chunk,
     "audio-stop": SatelliteDriver._on_audio_stop,
+    "played": SatelliteDriver._on_played,
     "pong": SatelliteDriver._on_pong,
 }

@@ -30,6 +30,8 @@ async def inside(serve: Serve, name: str) -> AsyncIterator[tuple[EventReader, Ev
         yield EventReader(reader, Limits()), outgoing
     finally:
         serving.cancel()  # rather than wait until it sees that we are gone: what is cut off ends at once
-        await asyncio.gather(serving, return_exceptions=True)
-        writer.transport.abort()
-        their_writer.transport.abort()
+        try:
+            await asyncio.gather(serving, return_exceptions=True)
+        finally:  # whoever leaves may be cancelled once more meanwhile
+            writer.transport.abort()
+            their_writer.transport.abort()
