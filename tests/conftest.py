@@ -50,6 +50,14 @@ def logging_as_before() -> Iterator[None]:
     logs.turn.set("")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What programs remember of themselves is kept apart from the user's, and from other runs beside this one."""
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """A server in a process of its own."""

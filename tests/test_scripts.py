@@ -205,3 +205,27 @@ def test_no_registry_and_no_machine_is_named() -> None:
         text = script.read_text(encoding="utf-8")
         assert "://" not in text, script
         assert "/work" not in text, script
+
+
+def test_the_last_lines_of_the_tests_say_which_run_has_failed_and_which_of_its_tests(tmp_path: Path) -> None:
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "script").mkdir()
+    shutil.copy(ROOT / "script" / "test", tmp_path / "script")
+    stand_ins = {
+        "script/setup": "",
+        ".venv/bin/python": 'case "$*" in (*" tests/satellite") echo "FAILED tests/test_x.py::test_y"; exit 3;; esac',
+    }
+    for name, commands in stand_ins.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{commands}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        [tmp_path / "script" / "test"], capture_output=True, text=True, env=environment, check=False, timeout=WAIT_S
+    )
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-4:] == [
+        "test: language model: passed",
+        "test: everything else: passed",
+        "test: satellites: FAILED (status 3)",
+        "    FAILED tests/test_x.py::test_y",
+    ]
