@@ -253,11 +253,11 @@ def main() -> None:
                 with suppress(subprocess.TimeoutExpired):
                     target.process.wait(15)
                 target.process.kill()
-    ours, stock = results
+    own, stock = results
     print(LINE.format("", "ours", "stock library"))
-    for key in ours:
+    for key in own:
         if key != "name":
-            print(LINE.format(key, str(ours[key]), str(stock[key])))
+            print(LINE.format(key, str(own[key]), str(stock[key])))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ class _Call:
     id, method, priority, cancelled = 0, "transcribe", Priority.FINAL, False
 
     def __init__(self, audio: bytes) -> None:
-        self.payload, self.data = audio, {"language": "fr"}
+        self.payload = audio
+        self.data: Mapping[str, Any] = {"language": "fr"}
         self.result: Any = None
 
     def part(self, data: Any, payload: bytes = b"") -> None:

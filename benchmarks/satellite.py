@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import tempfile
 import time
 from contextlib import AsyncExitStack
@@ -78,7 +77,7 @@ async def _stock(room: Room, seconds: float, peers: Path) -> tuple[float, float]
              "--wake-uri", f"tcp://127.0.0.1:{wake_port}", "--wake-word-name", "ok_nabu"],
         ):  # fmt: skip
             process = await asyncio.create_subprocess_exec(
-                *map(os.fspath, command), env=environment, stderr=asyncio.subprocess.DEVNULL
+                *map(str, command), env=environment, stderr=asyncio.subprocess.DEVNULL
             )
             stack.push_async_callback(_end, process)
             programs.append(psutil.Process(process.pid))

@@ -55,8 +55,8 @@ def main() -> None:
                 found, times = _measure(intents, text.strip(), language, room or None, options.repeat)
                 rows["matched" if found else "not matched"].append(times)
         rows["all"] = rows["matched"] + rows["not matched"]
-        for name, times in rows.items():
-            _print(f"{language}, {name}", times)
+        for name, measured in rows.items():
+            _print(f"{language}, {name}", measured)
         for name, text in HARM.items():
             _print(f"{language}, {name}", [_measure(intents, text, language, None, 1)[1]])
         print(f"{language}: loaded in {loaded_s:.2f} s, new names in {renewed_s * 1000:.0f} ms\n")
