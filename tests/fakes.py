@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from wyoming_superwhisper.endpointing import VoiceTracker
 from wyoming_superwhisper.engines.base import (
     FRAME_SAMPLES,
     AnswerPart,
@@ -349,14 +350,19 @@ class FakeVoiceStream:
 
     def __init__(self, owner: FakeVoiceActivity) -> None:
         self._owner = owner
-        self._audio = bytearray()
+        self._tracker = VoiceTracker()
+        self._rest = b""
+        self._samples = 0
         self._closed = False
 
     async def feed(self, audio: bytes) -> VoiceState:
-        self._audio += audio
-        size = 2 * FRAME_SAMPLES
-        whole = len(self._audio) - len(self._audio) % size
-        return VoiceState(**_voice([int(any(self._audio[at : at + size])) for at in range(0, whole, size)]))
+        await asyncio.sleep(0)
+        audio, size = self._rest + audio, 2 * FRAME_SAMPLES
+        whole = len(audio) // size * size
+        self._rest, self._samples = audio[whole:], self._samples + whole // 2
+        for at in range(0, whole, size):
+            self._tracker.add(float(any(audio[at : at + size])))
+        return self._tracker.state(self._samples)
 
     async def close(self) -> None:
         if not self._closed:

@@ -17,14 +17,12 @@ from typing import Any
 import numpy as np
 from wyoming.event import Event
 
-from tests.fakes import FakeWakeWords
+from tests.fakes import FakeVoiceActivity, FakeWakeWords
 from wyoming_superwhisper.config.settings import AsrSettings, Settings
 from wyoming_superwhisper.conversation.assistant import Assistant
 from wyoming_superwhisper.conversation.executor import Executed
 from wyoming_superwhisper.conversation.said import Said
-from wyoming_superwhisper.endpointing import VoiceTracker
 from wyoming_superwhisper.engines.base import (
-    FRAME_SAMPLES,
     AnswerPart,
     AnswerRequest,
     IntentCall,
@@ -35,8 +33,6 @@ from wyoming_superwhisper.engines.base import (
     TranscribeRequest,
     Transcription,
     VoiceInfo,
-    VoiceState,
-    VoiceStream,
 )
 from wyoming_superwhisper.errors import Busy
 from wyoming_superwhisper.home import Home
@@ -143,40 +139,6 @@ class Synthesizer(Engine):
         return Speech(sound_of(request.text), RATE, 1.0)
 
 
-class Voices:
-    """Any sound that is not zero is voice, frame by frame."""
-
-    def __init__(self) -> None:
-        self.open_streams = 0
-
-    async def open(self) -> VoiceStream:
-        self.open_streams += 1
-        return _Voice(self)
-
-
-class _Voice:
-    def __init__(self, owner: Voices) -> None:
-        self._owner = owner
-        self._tracker = VoiceTracker()
-        self._rest = b""
-        self._samples = 0
-        self._closed = False
-
-    async def feed(self, audio: bytes) -> VoiceState:
-        await asyncio.sleep(0)
-        audio, size = self._rest + audio, 2 * FRAME_SAMPLES
-        whole = len(audio) // size * size
-        self._rest, self._samples = audio[whole:], self._samples + whole // 2
-        for at in range(0, whole, size):
-            self._tracker.add(float(np.frombuffer(audio, "<i2", FRAME_SAMPLES, at).any()))
-        return self._tracker.state(self._samples)
-
-    async def close(self) -> None:
-        if not self._closed:
-            self._closed = True
-            self._owner.open_streams -= 1
-
-
 class Executor:
     """Notes what was executed."""
 
@@ -206,7 +168,7 @@ class House:
         rng = random.Random(seed)
         self.recognizer, self.intents = Recognizer(takes_s, rng), Intents(takes_s / 10, rng)
         self.model, self.synthesizer = Model(takes_s, rng), Synthesizer(takes_s, rng)
-        self.voices, self.executor, self.counts = Voices(), Executor(), Counts()
+        self.voices, self.executor, self.counts = FakeVoiceActivity(), Executor(), Counts()
         settings = Settings(asr=AsrSettings(**asr))
         home = Home(settings.home)
         prepared = Prepared.of(Shelf(self.counts), self.intents, self.model, self.synthesizer)
