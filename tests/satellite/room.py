@@ -24,6 +24,8 @@ RATE = 48_000
 """The loudspeaker's own rate, at which it is recorded: a recorder that converts to a lower one begins at any of its
 samples, and a third of a step beside the expected ones is enough to make noise look like other noise."""
 
+ALSA_TO_PULSE = Path("/usr/share/alsa/alsa.conf.d/pulse.conf")
+"""There where ALSA's plug-in is, by which PortAudio finds the way to the sound daemon."""
 TOOLS = ("pulseaudio", "parec", "pacat", "pactl")
 
 

@@ -124,7 +124,7 @@ async def test_a_device_that_breaks_is_opened_again_and_said_once(caplog: pytest
     async with Microphone(capture) as microphone, asyncio.timeout(WAIT_S):
         assert await microphone.read() == b"\1" * 320
     said = [record.getMessage() for record in caplog.records if "microphone" in record.getMessage().lower()]
-    assert said == ["The microphone is gone: unplugged. Waiting for it.", "The microphone is back."]
+    assert said == ["The microphone is not there: unplugged. Waiting for it.", "The microphone is back."]
 
 
 async def test_a_command_that_fails_says_why(caplog: pytest.LogCaptureFixture) -> None:

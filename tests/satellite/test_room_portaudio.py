@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import signal
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,7 @@ from tests.speech import speech
 
 pytestmark = pytest.mark.system
 
-ALSA_TO_PULSE = Path("/usr/share/alsa/alsa.conf.d/pulse.conf")
-if not virtual.is_possible() or importlib.util.find_spec("sounddevice") is None or not ALSA_TO_PULSE.exists():
+if not virtual.is_possible() or importlib.util.find_spec("sounddevice") is None or not virtual.ALSA_TO_PULSE.exists():
     pytest.skip("no PulseAudio, PortAudio or ALSA's plug-in here: script/setup --system", allow_module_level=True)
 
 
@@ -48,3 +48,25 @@ async def test_the_first_and_the_last_of_a_reply_are_heard_and_the_daemon_may_be
                     await room.open()
                     await room.record()
                     await one.logged("The microphone is back")
+
+
+async def test_devices_that_come_after_the_satellite_are_waited_for(tmp_path: Path) -> None:
+    async with virtual_room(tmp_path) as room:
+        room.environment = {**room.environment, "PULSE_SINK": "loud", "PULSE_SOURCE": "air.monitor"}
+        await room.close()
+        options = ("--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--mic", "default")
+        async with satellite_in(room, *options, "--snd", "default", "--set", "snd.rate=48000") as one:
+            address = (await one.logged("Listening on ")).strip()
+            await one.logged("The microphone is not there")
+            await room.open()
+            await room.record()
+            await one.logged("The microphone is back")
+            async with driver(address) as ha:
+                one.process.send_signal(signal.SIGUSR1)
+                await ha.expect("audio-chunk")
+                begin = len(room.played())
+                reply = AudioChunk(audio=noise(0.5), **VOICE)
+                await ha.send(Transcript(text="x"), AudioStart(**VOICE), reply, AudioStop())
+                await ha.expect("played")
+                await room.silent_since(0.0)
+                assert likeness(room.played()[begin:].astype(float), resampled(noise(0.5))) > 0.98

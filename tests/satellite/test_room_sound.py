@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,10 +18,13 @@ from tests.satellite.room import Room, virtual_room
 from tests.satellite.signals import likeness, noise, resampled
 from tests.waiting import WAIT_S
 
-pytestmark = pytest.mark.system
-
 if not virtual.is_possible():
     pytest.skip("no PulseAudio here: script/setup --system", allow_module_level=True)
+
+DEVICES = ["pulse:loud"]
+if importlib.util.find_spec("sounddevice") is not None and virtual.ALSA_TO_PULSE.exists():
+    DEVICES.append("default")  # PortAudio, whose way to the sound daemon leads through ALSA
+pytestmark = [pytest.mark.system, pytest.mark.parametrize("device", DEVICES)]
 
 PLAYER = """
 import asyncio, sys
@@ -30,7 +34,7 @@ from wyoming_superwhisper.satellite.speaker import make_speaker
 
 async def main():
     voice = AudioFormat(22050, 2, 1)
-    async with make_speaker(SndSettings(device="pulse:loud")) as speaker:
+    async with make_speaker(SndSettings(device=sys.argv[1])) as speaker:
         loop, sent = asyncio.get_running_loop(), asyncio.Queue()
         loop.add_reader(0, lambda: sent.put_nowait(sys.stdin.buffer.raw.readline()))
         playing = None
@@ -81,9 +85,9 @@ class Player:
 
 
 @asynccontextmanager
-async def player(room: Room) -> AsyncIterator[Player]:
+async def player(room: Room, device: str) -> AsyncIterator[Player]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PLAYER, env=dict(room.environment),
+        sys.executable, "-c", PLAYER, device, env={**room.environment, "PULSE_SINK": "loud"},
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
@@ -93,9 +97,9 @@ async def player(room: Room) -> AsyncIterator[Player]:
         await process.wait()
 
 
-async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path) -> None:
+async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path, device: str) -> None:
     """Sample by sample: nothing is missing, repeated or shifted, wherever the sound server stands when it begins."""
-    async with virtual_room(tmp_path) as room, player(room) as one:
+    async with virtual_room(tmp_path) as room, player(room, device) as one:
         for seed in range(6):
             begin = len(room.played())
             await one.play(noise(0.31 + seed * 0.07, seed))
@@ -104,8 +108,8 @@ async def test_a_reply_is_played_whole_again_and_again(tmp_path: Path) -> None:
             assert likeness(room.played()[begin:].astype(float), resampled(noise(0.31 + seed * 0.07, seed))) > 0.98
 
 
-async def test_a_process_that_is_held_up_plays_on_without_a_gap(tmp_path: Path) -> None:
-    async with virtual_room(tmp_path) as room, player(room) as one:
+async def test_a_process_that_is_held_up_plays_on_without_a_gap(tmp_path: Path, device: str) -> None:
+    async with virtual_room(tmp_path) as room, player(room, device) as one:
         await one.play(noise(2.0))
         await room.sounds()
         await asyncio.sleep(0.3)
@@ -117,8 +121,8 @@ async def test_a_process_that_is_held_up_plays_on_without_a_gap(tmp_path: Path) 
         assert likeness(room.played().astype(float), resampled(noise(2.0))) > 0.98
 
 
-async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Path) -> None:
-    async with virtual_room(tmp_path) as room, player(room) as one:
+async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Path, device: str) -> None:
+    async with virtual_room(tmp_path) as room, player(room, device) as one:
         for seed in range(5):
             begin = len(room.played())
             await one.play(noise(3.0, 100))
@@ -135,8 +139,8 @@ async def test_what_was_cut_off_is_not_heard_before_the_next_reply(tmp_path: Pat
             assert heard[-1] - heard[0] < 0.31 * virtual.RATE
 
 
-async def test_a_sound_daemon_that_says_nothing_any_more_is_given_up(tmp_path: Path) -> None:
-    async with virtual_room(tmp_path) as room, player(room) as one:
+async def test_a_sound_daemon_that_says_nothing_any_more_is_given_up(tmp_path: Path, device: str) -> None:
+    async with virtual_room(tmp_path) as room, player(room, device) as one:
         await one.play(noise(3.0))
         await room.sounds()
         assert room.daemon is not None

@@ -18,7 +18,7 @@ from wyoming_superwhisper.satellite import pulse
 from wyoming_superwhisper.satellite.capture import Capture, pick_channel
 from wyoming_superwhisper.satellite.cleaning import Cleaner, make_cleaner
 from wyoming_superwhisper.satellite.device import Device, parse_device
-from wyoming_superwhisper.satellite.port_audio import PortAudioCapture
+from wyoming_superwhisper.satellite.port_audio_capture import PortAudioCapture
 from wyoming_superwhisper.satellite.program import CommandCapture, recording_command
 from wyoming_superwhisper.satellite.reconnect import Backoff
 from wyoming_superwhisper.satellite.wav_file import WavCapture
@@ -39,6 +39,8 @@ class Microphone:
         self._more = asyncio.Event()
         self._ended = False
         self._broken = False
+        self._heard = False
+        """Whether it ever gave a sound."""
         self._backoff = Backoff()
         self._converter = AudioConverter(capture.format)
         self._cleaner = cleaner
@@ -92,7 +94,8 @@ class Microphone:
                 return self._end()
             # One line when it breaks; the attempts after that are nobody's concern.
             level = logging.DEBUG if self._broken else logging.WARNING
-            logger.log(level, "The microphone is gone: %s. Waiting for it.", reason)
+            gone = "gone" if self._heard else "not there"
+            logger.log(level, "The microphone is %s: %s. Waiting for it.", gone, reason)
             self._broken = True
             await self._backoff.pause()
 
@@ -101,6 +104,9 @@ class Microphone:
             logger.info("The microphone is back.")
             self._broken = False
             self._backoff.succeeded()
+        self._heard = True
+        if self._converter.source != self._capture.format:  # only a device that was opened knows its own
+            self._converter = AudioConverter(self._capture.format)
         self._append(self._converter.feed(audio))
 
     def _end(self) -> None:

@@ -9,13 +9,13 @@ import asyncio
 import contextlib
 import ctypes
 import ctypes.util
-import queue
 import threading
 from collections.abc import Callable
 from functools import partial
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.config.satellite_settings import MicSettings, SndSettings
+from wyoming_superwhisper.satellite.playback import StreamSink, Wanted
 
 CAPTURE_RATE = 16_000
 """Rate that is asked for where the settings name none, in Hz: the sound server converts."""
@@ -34,12 +34,6 @@ REQUEST_S = 0.25
 of its device: where a device can't take back what it was given, so much is still heard of what is cut off."""
 FIRST_S = 0.08
 """Sound that the server wants before it begins, so that a beginning has no gaps on a busy machine, in seconds."""
-STEP_S = 0.02
-"""What is written at once: what is cut off ends at such a step, in seconds."""
-ANSWER_S = 5.0
-"""A server that has not answered after this time, beyond what the sound itself takes, is given up, in seconds."""
-SILENCE_S = 1.0
-"""One that is told to be silent, after this time."""
 
 _S16LE = 3
 _PLAYBACK, _RECORD = 1, 2
@@ -60,10 +54,14 @@ def is_there() -> bool:
 
 
 class Stream:
-    """A stream of the sound server, to be used by one thread; `flush` may come from another."""
+    """A stream of the sound server, to be used by one thread; `flush` may come from another. See `PlaybackStream`."""
+
+    flushes_beside = True
+    ahead_s = AHEAD_S
 
     def __init__(self, direction: int, device: str, format: AudioFormat, channels: int) -> None:
         """Raises OSError where the server or the device isn't there."""
+        self.format = format
         self._library = _load()
         spec = _SampleSpec(_S16LE, format.rate, channels)
         frame = 2 * channels
@@ -92,11 +90,11 @@ class Stream:
         self._call("pa_simple_read", data, ctypes.c_size_t(size))
         return data.raw
 
-    def write(self, audio: bytes) -> None:
+    def write(self, audio: bytes, wanted: Wanted) -> None:
         """Play; waits while enough is ahead. Raises OSError where the server is gone."""
         self._call("pa_simple_write", audio, ctypes.c_size_t(len(audio)))
 
-    def drain(self) -> None:
+    def drain(self, wanted: Wanted) -> None:
         """Return when all has been heard. Raises OSError where the server is gone."""
         self._call("pa_simple_drain")
 
@@ -178,135 +176,10 @@ class PulseCapture:
             stream.close()
 
 
-class PulseSink:
-    """A sink of the sound server. See `sink.Sink`. A server that says nothing any more is waited for only so long."""
-
-    def __init__(self, device: str, settings: SndSettings) -> None:
-        self.format = AudioFormat(settings.rate or PLAYBACK_RATE, 2, settings.channels)
-        self._device = device
-        self._player = Player(device, self.format)
-
-    async def begin(self) -> None:
-        """See `Sink`."""
-        self._player.replies += 1
-        await self._player.do(self._player.open, ANSWER_S)
-
-    async def write(self, audio: bytes) -> None:
-        """See `Sink`."""
-        write = partial(self._player.write, audio, self._player.replies)
-        await self._player.do(write, self.format.seconds(len(audio)) + AHEAD_S + ANSWER_S)
-
-    async def finish(self) -> None:
-        """See `Sink`."""
-        await self._player.do(self._player.drain, AHEAD_S + ANSWER_S)
-
-    async def abort(self) -> None:
-        """See `Sink`."""
-        self._player.replies += 1
-        try:
-            async with asyncio.timeout(SILENCE_S):
-                await self._player.flush()
-        except TimeoutError:
-            self._player.leave()
-            self._player = Player(self._device, self.format)
-        except OSError:
-            pass  # the server is gone, and what was to be heard with it
-
-    async def close(self) -> None:
-        """See `Sink`."""
-        await self.abort()
-        self._player.leave()
-
-
-class Player:
-    """A stream and the thread that uses it. One that is stuck can be left: it ends once the server answers."""
-
-    def __init__(self, device: str, format: AudioFormat) -> None:
-        self.replies = 0
-        """Counts replies begun and cut off, so that the thread sees that its own is over."""
-        self._device = device
-        self._format = format
-        self._stream: Stream | None = None
-        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name="pulse playback", daemon=True).start()
-
-    async def do(self, call: Callable[[], None], limit_s: float) -> None:
-        """Have the thread do it after all before it. Raises OSError where it fails, or takes longer."""
-        done = asyncio.get_running_loop().create_future()
-        self._jobs.put(partial(_settle, call, done))
-        try:
-            async with asyncio.timeout(limit_s):
-                await done
-        except TimeoutError:
-            raise OSError("sound server: it does not answer") from None
-
-    async def flush(self) -> None:
-        """Drop what was not heard yet, beside the thread that may be writing. Raises OSError."""
-        stream = self._stream
-        if stream is not None:
-            done = asyncio.get_running_loop().create_future()
-            threading.Thread(target=_settle, args=(stream.flush, done), name="pulse flush", daemon=True).start()
-            await done
-
-    def leave(self) -> None:
-        """Let it end by itself, when what it does is done."""
-        self._jobs.put(None)
-
-    # --- below: the thread ---
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            job()
-        if self._stream is not None:
-            self._stream.close()
-
-    def open(self) -> None:
-        """Get a stream that works."""
-        if self._stream is not None:
-            try:
-                self._stream.check()
-            except OSError:  # the server was restarted since
-                self._stream.close()
-                self._stream = None
-        if self._stream is None:
-            self._stream = Stream(_PLAYBACK, self._device, self._format, self._format.channels)
-
-    def write(self, audio: bytes, reply: int) -> None:
-        """Play this of that reply, as far as it is not cut off."""
-        step = self._format.bytes_of(STEP_S)
-        for at in range(0, len(audio), step):
-            if self._stream is None or reply != self.replies:
-                break
-            self._stream.write(audio[at : at + step])
-        if self._stream is not None and reply != self.replies:
-            self._stream.flush()  # cut off meanwhile: else what was written last would begin the next reply
-
-    def drain(self) -> None:
-        """Return when all has been heard."""
-        if self._stream is not None:
-            self._stream.drain()
-
-
-def _settle(call: Callable[[], None], done: asyncio.Future[None]) -> None:
-    """Do it, unless nobody waits for it any more, and say so to who does. For another thread than the loop's."""
-    if done.cancelled():
-        return
-    error: OSError | None = None
-    try:
-        call()
-    except OSError as failure:
-        error = failure
-
-    def tell() -> None:
-        if done.done():
-            return
-        if error is None:
-            done.set_result(None)
-        else:
-            done.set_exception(error)
-
-    with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-        done.get_loop().call_soon_threadsafe(tell)
+def pulse_sink(device: str, settings: SndSettings) -> StreamSink:
+    """A sink of the sound server."""
+    format = AudioFormat(settings.rate or PLAYBACK_RATE, 2, settings.channels)
+    return StreamSink(partial(Stream, _PLAYBACK, device, format, format.channels), format)
 
 
 def _load() -> ctypes.CDLL:

@@ -12,7 +12,7 @@ from wyoming_superwhisper.audio import AudioFormat, PcmConverter
 from wyoming_superwhisper.config.satellite_settings import SndSettings
 from wyoming_superwhisper.satellite import pulse
 from wyoming_superwhisper.satellite.device import Device, parse_device
-from wyoming_superwhisper.satellite.port_audio import PortAudioSink
+from wyoming_superwhisper.satellite.port_audio_sink import port_audio_sink
 from wyoming_superwhisper.satellite.program import CommandSink, playing_command
 from wyoming_superwhisper.satellite.sink import NoSink, Sink
 from wyoming_superwhisper.satellite.wav_file import WavSink
@@ -55,8 +55,12 @@ class Speaker:
     async def start(self, format: AudioFormat) -> None:
         """Begin a reply; one that is still going on is cut off."""
         await self.stop()
-        self._converter = PcmConverter(format, self._sink.format)
-        if await self._try(self._sink.begin()):
+        expected = self._sink.format
+        self._converter = PcmConverter(format, expected)
+        works = await self._try(self._sink.begin())
+        if self._sink.format != expected:  # only a device that was opened knows its own
+            self._converter = PcmConverter(format, self._sink.format)
+        if works:
             await self._write(self._sink.format.silence(self._lead_in_s))
 
     async def write(self, audio: bytes) -> None:
@@ -119,9 +123,9 @@ def make_speaker(settings: SndSettings) -> Speaker:
 
 def _make_sink(settings: SndSettings, device: Device) -> Sink:
     if device.kind == "portaudio":
-        return PortAudioSink(device.name, settings)
+        return port_audio_sink(device.name, settings)
     if device.kind == "pulse" and pulse.is_there():
-        return pulse.PulseSink(device.name, settings)
+        return pulse.pulse_sink(device.name, settings)
     format = AudioFormat(settings.rate or DEFAULT_RATE, 2, settings.channels)
     if device.kind == "off":
         return NoSink(format)
