@@ -30,6 +30,7 @@ from typing import Any
 
 import psutil
 
+from benchmarks.rest import until_it_rests
 from tests.conftest import free_port
 from tests.server.abuse import PING, Input, inputs
 from wyoming_superwhisper.wire import EventParser, Limits
@@ -166,7 +167,7 @@ async def send_endless_payload(target: Target, megabytes: int) -> float:
             writer.write(bytes(2**20))
             await writer.drain()
             highest = max(highest, target.memory_mb)
-    await asyncio.sleep(0.5)
+    await until_it_rests([psutil.Process(target.process.pid)])
     highest = max(highest, target.memory_mb)
     writer.transport.abort()
     return highest - before
@@ -213,7 +214,7 @@ async def describe_amid_pipelines(target: Target) -> float:
 
 async def measure(target: Target, count: int, megabytes: int) -> dict[str, Any]:
     """Everything of one server."""
-    await asyncio.sleep(3.0)  # what it loads after listening is not of interest
+    await until_it_rests([psutil.Process(target.process.pid)])  # what it loads after listening is not of interest
     quiet = statistics.median([await describe_ms(target) for _ in range(20)])
     counts = await try_inputs(target, list(itertools.islice(inputs(seed=7), count)))
     found = {

@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.report import Report
+from benchmarks.rest import cpu_s, family, until_it_rests
 from tests.conftest import free_port
 from tests.satellite.driver import driver
 from tests.satellite.room import Room, satellite_in, virtual_room
@@ -81,7 +82,7 @@ async def _stock(room: Room, seconds: float, peers: Path) -> tuple[float, float]
             )
             stack.push_async_callback(_end, process)
             programs.append(psutil.Process(process.pid))
-            await asyncio.sleep(3.0)
+            await until_it_rests(programs)  # the second asks the first one as soon as it starts
         async with driver(f"tcp://127.0.0.1:{port}"):
             return await _watch(room, programs, seconds)
 
@@ -95,18 +96,14 @@ async def _watch(room: Room, roots: list[psutil.Process], seconds: float) -> tup
     """Memory in MB and processor time in % of a core, while the room is full of noise."""
     saying = asyncio.create_task(room.say(sound("pink", seconds + SETTLE_S)))
     await asyncio.sleep(SETTLE_S)
-    tree = [process for root in roots for process in (root, *root.children(recursive=True))]
-    before, began = _cpu_s(tree), time.monotonic()
+    tree = family(roots)
+    before, began = sum(map(cpu_s, tree)), time.monotonic()
     await asyncio.sleep(seconds)
-    used = 100 * (_cpu_s(tree) - before) / (time.monotonic() - began)
+    used = 100 * (sum(map(cpu_s, tree)) - before) / (time.monotonic() - began)
     memory = sum(process.memory_full_info().pss for process in tree) / 1e6
     saying.cancel()
     await asyncio.gather(saying, return_exceptions=True)
     return memory, used
-
-
-def _cpu_s(tree: list[psutil.Process]) -> float:
-    return sum(sum(process.cpu_times()[:2]) for process in tree)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import psutil
 from tests.conftest import free_port
 from tests.satellite.room import RATE, Room, RoomSatellite, satellite_in, virtual_room
 from tests.speech import sound, speech
+from tests.waiting import until
 from wyoming_superwhisper import client
 
 SENTENCES = (
@@ -127,7 +128,7 @@ class Soak:
 
     async def _judge(self, room: Room, one: RoomSatellite, logged: int, recorded: int) -> None:
         """Whether the turn since these places in the log and in the recording was answered, or ended with the sound."""
-        await asyncio.sleep(0.3)  # what was played last is recorded a moment later
+        await _recorded_on(room, 0.3)  # what was played last is recorded a moment later
         with room.recording.open("rb") as recording:
             recording.seek(recorded // 2 * 2)
             content = recording.read()
@@ -156,8 +157,8 @@ class Soak:
         await saying
         await self._start_server()
         await one.logged("Connected to")
+        await one.logged("Ready")  # whatever went on has ended
         self._counts["kills"] += 1
-        await asyncio.sleep(3)
         if b"Wake word: " in one.log[logged:]:
             await self._judge(room, one, logged, recorded)
         await client.wait_ready(self._uri)
@@ -202,6 +203,12 @@ class Soak:
         if self._server is not None and self._server.returncode is None:
             self._server.kill()
             await self._server.wait()
+
+
+async def _recorded_on(room: Room, seconds: float) -> None:
+    """Wait until so much more has been recorded."""
+    wanted = room.recording.stat().st_size + 2 * round(seconds * RATE)
+    await until(lambda: room.recording.stat().st_size >= wanted)
 
 
 def _sounding_s(heard: npt.NDArray[np.float64]) -> float:

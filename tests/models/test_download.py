@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import IO, Any
@@ -24,7 +25,8 @@ from wyoming_superwhisper.models.store import RECORD, read_record
 
 REPO = "maker/tiny"
 BIG = "model.safetensors"
-QUICK = Patience(stall_s=0.5, tries=3, first_pause_s=0.01, longest_pause_s=0.02)
+QUICK = Patience(stall_s=30.0, tries=3, first_pause_s=0.01, longest_pause_s=0.02)
+IMPATIENT = replace(QUICK, stall_s=1.0)
 
 
 class Store:
@@ -53,8 +55,10 @@ def hub() -> Iterator[Hub]:
         yield hub
 
 
-def fetch(hub: Hub, store: Store, wanted: CatalogueModel | None = None, **options: Any) -> Any:
-    return Downloader(hub.url, QUICK, token="").fetch(wanted or model(), store, **options)
+def fetch(
+    hub: Hub, store: Store, wanted: CatalogueModel | None = None, patience: Patience = QUICK, **options: Any
+) -> Any:
+    return Downloader(hub.url, patience, token="").fetch(wanted or model(), store, **options)
 
 
 def part(store: Store, name: str = BIG) -> Path:
@@ -130,16 +134,16 @@ def test_progress_counts_as_hope_so_many_short_breaks_are_survived(hub: Hub, sto
 
 def test_a_server_that_hangs_is_given_up_and_gone_on_with(hub: Hub, store: Store) -> None:
     hub.hangs_after[BIG] = [50_000]
-    fetch(hub, store)
+    fetch(hub, store, patience=IMPATIENT)
     assert hub.ranges(BIG) == ["", "bytes=50000-"]
     assert (store.folder_of("tiny") / BIG).read_bytes() == hub.files[BIG]
 
 
 def test_a_server_that_only_hangs_is_an_error_in_the_end(hub: Hub, store: Store) -> None:
     hub.hangs_after[BIG] = [0] * 10
-    hub.hangs_s = 1.0
+    hub.hangs_s = 2.0
     with pytest.raises(ModelError, match=r"model.safetensors can't be fetched: the connection stalled"):
-        fetch(hub, store)
+        fetch(hub, store, patience=IMPATIENT)
     assert not store.folder_of("tiny").exists()
 
 

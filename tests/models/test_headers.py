@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -39,10 +38,10 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, name: str, content:
         check_header(tmp_path / name, "; do this")
 
 
+@pytest.mark.timeout(60)  # it is over after a second
 @pytest.mark.parametrize("name", WHOLE)
 def test_no_bytes_whatever_hang_it_or_raise_anything_else(tmp_path: Path, name: str) -> None:
     rng, path = random.Random(3), tmp_path / name
-    began = time.monotonic()
     for _ in range(300):
         content = bytearray(WHOLE[name])
         for _ in range(rng.randrange(1, 6)):
@@ -52,7 +51,6 @@ def test_no_bytes_whatever_hang_it_or_raise_anything_else(tmp_path: Path, name: 
             check_header(path)
         except ModelError as error:
             assert str(path) in str(error)
-    assert time.monotonic() - began < 20
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

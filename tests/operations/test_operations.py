@@ -77,7 +77,7 @@ async def test_a_card_that_vanishes_is_survived_on_the_cpu_where_none_was_named(
 
 
 async def test_a_card_that_was_named_is_missed_until_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "LOAD_RETRY_S", (0.2,))
+    monkeypatch.setattr(supervisor, "LOAD_RETRY_S", (1.0,))
     driver = Driver()
     async with operating(Settings(gpu=GpuSettings(device="RTX 3090")), driver) as (operations, worker):
         driver.cards = ()

@@ -74,6 +74,7 @@ class Room:
 
     async def record(self) -> None:
         """Record what the loudspeaker plays from now on."""
+        self.began = float("inf")
         with self.recording.open("ab") as output:
             self.recorder = await asyncio.create_subprocess_exec(
                 "parec", "--device=loud.monitor", "--raw", "--format=s16le", f"--rate={RATE}", "--channels=1",

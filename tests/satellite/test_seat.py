@@ -433,7 +433,7 @@ async def test_who_cancels_by_voice_after_the_wake_word_hears_it(tmp_path: Path)
 
 
 async def test_another_address_gets_an_error_unless_the_holder_has_been_silent_for_long(tmp_path: Path) -> None:
-    options = ("--set", "server.lost_s=2", "--set", "server.ping_s=0.7", "--set", "listen.allow=127.0.0.0/8")
+    options = ("--set", "server.lost_s=4", "--set", "server.ping_s=1", "--set", "listen.allow=127.0.0.0/8")
     async with satellite(tmp_path, *options) as one, driver(one.uri) as holder:
         async with driver(one.uri, run=False, address="127.0.0.2") as other:
             await other.send(RunSatellite())
