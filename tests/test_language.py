@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from wyoming_superwhisper.language import guess_language
@@ -31,6 +33,38 @@ ALL = ["de", "en", "es", "fr", "it", "nl", "pt"]
 def test_common_sentences_are_told_apart(text: str, language: str) -> None:
     assert guess_language(text, ALL, "fr") == language
     assert guess_language(text, ALL, "en") == language
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("Lights on", "en"),
+        ("Cancel all timers", "en"),
+        ("Never mind", "en"),
+        ("Next song", "en"),
+        ("Play Adele", "en"),
+        ("Unmute", "en"),
+        ("Minuteur 3 minutes", "fr"),
+        ("Annule", "fr"),
+        ("Chanson suivante", "fr"),
+        ("Laisse tomber", "fr"),
+        ("Bonne nuit", "fr"),
+        ("Muet", "fr"),
+    ],
+)
+def test_a_command_of_a_word_or_two_is_told_too(text: str, language: str) -> None:
+    for default in ("fr", "en"):
+        assert guess_language(text, ["fr", "en"], default) == language
+
+
+@pytest.mark.parametrize("language", ["fr", "en"])
+@pytest.mark.parametrize("default", ["fr", "en"])
+def test_nearly_all_commands_are_told_whatever_the_default(language: str, default: str) -> None:
+    source = Path(__file__).parent / "home_assistant" / "agreement" / f"sentences_{language}.txt"
+    lines = source.read_text(encoding="utf-8").splitlines()
+    texts = [line.partition(" @ ")[0] for line in lines if line.strip() and not line.startswith("#")]
+    wrong = [text for text in texts if guess_language(text, ["fr", "en"], default) != language]
+    assert len(wrong) <= len(texts) // 50, wrong
 
 
 def test_a_language_may_carry_its_region() -> None:

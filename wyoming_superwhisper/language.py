@@ -8,10 +8,19 @@ from collections.abc import Mapping, Sequence
 _COMMON: Mapping[str, str] = {
     "fr": """le la les un une des du de et est il elle je tu nous vous on à au aux en dans sur pour pas que qui ne ce
         cette c'est avec mon ma mes ton ta son sa sont il y quel quelle bonjour merci oui non allume éteins mets heure
-        fait très plus lumière cuisine salon chambre degrés s'il plaît d'accord bien été voici voilà être""",
+        fait très plus lumière cuisine salon chambre degrés s'il plaît d'accord bien été voici voilà être
+        allumer éteindre ouvre ferme ouvrir fermer lance arrête démarre joue reprends coupe monte baisse règle active
+        annule annuler ajoute rajoute enlève retire rappelle réveille répète laisse tomber lampe lampes lumières volets
+        porte fenêtre chauffage musique chanson piste lecture suivant suivante précédent précédente muet minuteur
+        minute minutes secondes heures liste courses météo demain aujourd'hui matin soir nuit bonne bonsoir tout toutes
+        tous""",
     "en": """the a an of and is are was to in on at for it this that with you i my your we they be not do does have has
         what which how turn off light please thank thanks yes no hello good it's i'm there will can room set kitchen
-        degrees o'clock minutes here done sorry""",
+        degrees o'clock minutes here done sorry
+        lights lamp all everything open close switch start play playing next song track resume music some mute
+        unmute louder quieter up down cancel never mind nevermind timer timers minute hour hours seconds remind
+        wake activate run add put remove list shopping weather tomorrow today morning evening night where where's
+        what's who and more less complete tell repeat again continue""",
     "es": """el la los las un una unos de del y es son está en por para que no con se lo su mi tu al muy más qué cómo
         hola gracias sí pero como este esta hay luz enciende apaga cocina salón grados hora buenos días ya""",
     "de": """der die das den dem ein eine einen und ist sind nicht ich du er sie es wir ihr zu mit auf für von im in an
