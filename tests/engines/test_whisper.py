@@ -15,7 +15,7 @@ from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines import whisper
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
 from wyoming_superwhisper.engines.whisper import WhisperEngine, compression_ratio, is_speech
-from wyoming_superwhisper.engines.whisper_rules import Heard
+from wyoming_superwhisper.engines.whisper_rules import Heard, end_logprob
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 
 NAMES = ("Salon", "Cuisine", "Plafonnier", "Lampe de la chambre (d'amis)", "T.V.")
@@ -350,11 +350,16 @@ def heard(margin=5.0, no_speech=0.0, logprob=-0.1, tokens=9) -> Heard:
     return Heard("fr", no_speech, list(range(tokens)), [logprob] * (tokens + 1), margin)
 
 
-def test_how_certain_the_end_is_depends_on_the_last_words_most():
-    made = [Heard("fr", logprobs=logprobs) for logprobs in ([], [-0.1] * 9, [-2.0] + [-0.05] * 9, [-0.05] * 9 + [-2.0])]
-    nothing, even, unsure_at_first, unsure_at_last = (one.end_logprob for one in made)
-    assert (nothing, even) == (0.0, pytest.approx(-0.1))
-    assert unsure_at_last < -0.6 < -0.1 < unsure_at_first < -0.05
+def test_how_certain_the_end_is_depends_on_the_last_words_most_and_on_how_words_begin():
+    pieces = [" Allume", " la", " lu", "miè", "re", "."]
+
+    def certainty(unsure: int | None) -> float:
+        return end_logprob(pieces, [-2.0 if at == unsure else -0.05 for at in range(len(pieces) + 1)])
+
+    assert end_logprob([], [-0.05]) == 0.0
+    assert certainty(None) == certainty(len(pieces)) == pytest.approx(-0.05)  # nor does the end itself count
+    assert certainty(5) < certainty(2) < certainty(1) < certainty(0) < -0.05
+    assert certainty(1) < certainty(3) == pytest.approx(certainty(4))
 
 
 def test_what_leaves_a_doubt():

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -95,12 +96,13 @@ class Intents(Engine):
 
     languages = ("fr", "en")
     is_command: Callable[[str], bool] = staticmethod(lambda text: False)
+    place: Mapping[str, str] = MappingProxyType({})
 
     async def recognize(self, request: RecognizeRequest, priority: Priority = Priority.FINAL) -> tuple[IntentCall, ...]:
         await self.work(request, priority)
         if not self.is_command(request.text):
             return ()
-        return (IntentCall("HassTurnOn", {"name": request.text}, f"Fait : {request.text}."),)
+        return (IntentCall("HassTurnOn", {"name": request.text, **self.place}, f"Fait : {request.text}."),)
 
     async def complete(
         self, calls: Sequence[IntentCall], language: str, area: str | None = None

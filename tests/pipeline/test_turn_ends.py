@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -10,7 +12,15 @@ from wyoming.event import Event
 
 from tests.pipeline.rooms import AUDIO, House, chunks, speech
 from tests.pipeline.virtual_time import run_virtual
-from wyoming_superwhisper.pipeline.end_of_turn import CERTAIN_COMMAND, CERTAIN_TALK, DEFAULT, SENSITIVITIES
+from wyoming_superwhisper.pipeline.certainty import (
+    LIKELY_TALK,
+    LIKELY_WHOLE,
+    MANY_ENDS,
+    PLACE_MAY_FOLLOW,
+    SURE_TALK,
+    SURELY_WHOLE,
+)
+from wyoming_superwhisper.pipeline.end_of_turn import DEFAULT, SENSITIVITIES
 
 START, STOP = Event("audio-start", dict(AUDIO)), Event("audio-stop")
 TURN = {"start_stage": "asr", "end_stage": "handle", "name": "salon-pi", "language": "fr"}
@@ -22,6 +32,7 @@ def ended(
     *spoken: tuple[int, float],
     whole: float | None = None,
     command: bool = False,
+    place: Mapping[str, str] = MappingProxyType({}),
     end_logprob: float = 0.0,
     sensitivity: str = "",
     **asr: Any,
@@ -31,7 +42,7 @@ def ended(
     async def main() -> None:
         house = House(takes_s=0.02, endpointing="server", **asr)
         house.model.whole, house.recognizer.end_logprob = whole, end_logprob
-        house.intents.is_command = lambda text: command
+        house.intents.is_command, house.intents.place = lambda text: command, place
         asked = {"vad_sensitivity": sensitivity} if sensitivity else {}
         async with house.client() as client:
             await client.send(Event("run-pipeline", TURN), Event("transcribe", {"language": "fr", **asked}), START)
@@ -63,17 +74,21 @@ def test_one_that_may_go_on_is_waited_for(whole: float | None) -> None:
     assert waits_s(whole=whole) == pytest.approx(WAITS.open, abs=0.1)
 
 
-@pytest.mark.parametrize(
-    ("end_logprob", "soon"), [(0.0, True), (CERTAIN_COMMAND, True), (CERTAIN_COMMAND - 0.001, False), (-1.0, False)]
-)
-def test_a_command_ends_soon_where_its_last_words_are_certain(end_logprob: float, soon: bool) -> None:
-    wait = waits_s(command=True, end_logprob=end_logprob)
+@pytest.mark.parametrize(("place", "asked"), [({}, PLACE_MAY_FOLLOW), ({"area": "Salon"}, MANY_ENDS)])
+@pytest.mark.parametrize(("more", "soon"), [(0.01, True), (0.0, True), (-0.001, False), (-1.0, False)])
+def test_a_command_ends_soon_where_its_last_words_are_certain(
+    place: dict[str, str], asked: float, more: float, soon: bool
+) -> None:
+    wait = waits_s(command=True, place=place, end_logprob=asked + more)
     assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
 
 
-@pytest.mark.parametrize(("end_logprob", "soon"), [(CERTAIN_TALK, True), (CERTAIN_TALK - 0.001, False)])
-def test_a_whole_sentence_ends_soon_where_its_last_words_are_nearly_as_certain(end_logprob: float, soon: bool) -> None:
-    wait = waits_s(whole=0.9, end_logprob=end_logprob)
+@pytest.mark.parametrize(("whole", "asked"), [(LIKELY_WHOLE, LIKELY_TALK), (SURELY_WHOLE, SURE_TALK)])
+@pytest.mark.parametrize(("more", "soon"), [(0.0, True), (-0.001, False)])
+def test_the_surer_a_sentence_is_whole_the_less_certain_its_last_words_must_be(
+    whole: float, asked: float, more: float, soon: bool
+) -> None:
+    wait = waits_s(whole=whole, end_logprob=asked + more)
     assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
 
 

@@ -36,6 +36,15 @@ logger = logging.getLogger(__name__)
 CONFIRM_S = 60.0
 """How long a yes to a question counts, in seconds: later it was meant for something else."""
 
+IN_A_PLACE = frozenset({
+    "HassTurnOn", "HassTurnOff", "HassToggle", "HassLightSet", "HassSetPosition", "HassStopMoving", "HassGetState",
+    "HassClimateGetTemperature", "HassClimateSetTemperature", "HassFanSetSpeed", "HassVacuumStart",
+    "HassVacuumReturnToBase", "HassMediaSearchAndPlay",
+})  # fmt: skip
+"""Intents that are often told a place."""
+PLACES = frozenset({"area", "floor"})
+"""The slots that name one."""
+
 _GOES_ON = re.compile(r"(et|and|y)\b.*\b(aussi|également|too|as well|also|también)$")
 """What only makes sense after another command: "et dans la cuisine aussi"."""
 
@@ -136,6 +145,10 @@ class Assistant:
         if at_once is not None:
             return isinstance(at_once, Answer)
         return bool(understood.calls or self._confirmed(turn))
+
+    def place_may_follow(self, understood: Understood) -> bool:
+        """Whether one of the commands is about something in a room and names none: that could still be said."""
+        return any(call.name in IN_A_PLACE and not PLACES & call.slots.keys() for call in understood.calls)
 
     def _rehearsed(self, said: Said) -> Turn:
         known = self.conversations.peek(said.conversation) if said.conversation else Conversation()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
 from wyoming_superwhisper.engines.processors import usable_cpus
-from wyoming_superwhisper.engines.whisper_rules import Heard, Row
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row, end_logprob
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 from wyoming_superwhisper.language import whisper_code
 
@@ -311,10 +311,13 @@ class WhisperEngine:
             "language": job.heard[0].language,
             "no_speech_probability": min(heard.no_speech for heard in job.heard),
             "average_logprob": sum(sum(heard.logprobs) for heard in job.heard) / (len(tokens) + len(job.heard)),
-            "end_logprob": job.heard[-1].end_logprob,
+            "end_logprob": self._end_logprob(job.heard[-1]),
             "compression_ratio": max(map(compression_ratio, texts)),
             "tokens": tokens,
         }
+
+    def _end_logprob(self, heard: Heard) -> float:
+        return end_logprob([self._tokenizer.decode([token]) for token in heard.tokens], heard.logprobs)
 
     def _text(self, heard: Heard) -> str:
         first_special = min(self._rules.ends)  # timestamps, languages and the like come after the end token

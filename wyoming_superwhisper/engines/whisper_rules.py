@@ -11,7 +11,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 END_DECAY = 0.65
-"""How much a token counts beside the one after it, where it is asked how certain the end of a transcript is."""
+"""How much a word counts beside the one after it, where it is asked how certain the end of a transcript is."""
+_WITHIN_WORD = 0.25
+"""How much a token counts there beside the one that its word begins with: it is mostly a matter of spelling."""
+_END_MARKS = ".!?…"
 
 _GENERATE_MAX_LENGTH = 20
 """What `generate` takes where a checkpoint's generation_config.json says nothing."""
@@ -122,12 +125,20 @@ class Heard:
         """Per token, the end counted as one; OpenAI's measure."""
         return sum(self.logprobs) / (len(self.tokens) + 1)
 
-    @property
-    def end_logprob(self) -> float:
-        """Mean over the tokens and the end token, in which the last ones count most."""
-        weights = [END_DECAY**age for age in reversed(range(len(self.logprobs)))]
-        weighted = sum(weight * logprob for weight, logprob in zip(weights, self.logprobs, strict=True))
-        return weighted / sum(weights) if weights else 0.0
+
+def end_logprob(pieces: Sequence[str], logprobs: Sequence[float]) -> float:
+    """How certain the end of a transcript is: the mean over its tokens, in which the last words count most.
+
+    `pieces`: each token's text; `logprobs`: of these tokens, what follows them is not looked at.
+    """
+    weighted, weights, weight = 0.0, 0.0, 1.0
+    for at, piece in reversed(list(enumerate(pieces))):
+        begins = at == 0 or piece.startswith((" ", *_END_MARKS))
+        counts = weight if begins else weight * _WITHIN_WORD
+        weighted += counts * logprobs[at]
+        weights += counts
+        weight *= END_DECAY if begins else 1.0
+    return weighted / weights if weights else 0.0
 
 
 class Decoder(Protocol):

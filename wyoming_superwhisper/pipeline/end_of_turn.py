@@ -59,13 +59,6 @@ _UNFINISHED = {language: frozenset(words.split()) for language, words in _UNFINI
 """Words that no sentence ends with."""
 
 
-CERTAIN_COMMAND = -0.058
-"""A model that hears half a sentence likes to complete it ("allume la lampe de la" … cave). A command was really said
-to its end where the end of its transcript is at least so certain (`Transcription.end_logprob`)."""
-CERTAIN_TALK = -0.07
-"""A little less is asked of what only wants an answer: nothing is switched by half of it."""
-
-
 def asks_for_more(text: str, language: str) -> bool:
     """Whether a text breaks off where its sentence must go on."""
     text = text.rstrip()

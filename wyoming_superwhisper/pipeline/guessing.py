@@ -56,10 +56,16 @@ class Guesser:
         return None if rehearsal is None else rehearsal.complete
 
     @property
-    def whole(self) -> bool:
-        """Whether that is a whole sentence for the language model, as far as is known."""
+    def place_may_follow(self) -> bool:
+        """Whether that is a command that could still be told where it is meant."""
         rehearsal = None if self._guess is None else self._guess.rehearsal
-        return rehearsal is not None and rehearsal.whole
+        return rehearsal is not None and rehearsal.place_may_follow
+
+    @property
+    def whole(self) -> float:
+        """How likely that is a whole sentence for the language model, as far as is known."""
+        rehearsal = None if self._guess is None else self._guess.rehearsal
+        return 0.0 if rehearsal is None else rehearsal.whole
 
     async def hear(self, utterance: Utterance, *, pausing: bool) -> None:
         """The utterance has grown: throw a guess away that doesn't hold any more, begin one at a pause."""

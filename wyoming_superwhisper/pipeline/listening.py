@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from dataclasses import dataclass
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
 from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
-from wyoming_superwhisper.pipeline.end_of_turn import CERTAIN_COMMAND, CERTAIN_TALK, EndOfTurn, asks_for_more
+from wyoming_superwhisper.pipeline.certainty import LIKELY_WHOLE, asked_of_command, asked_of_talk
+from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more
 from wyoming_superwhisper.pipeline.guessing import Follow, Guesser
 from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
 from wyoming_superwhisper.pipeline.services import Services
@@ -77,10 +79,10 @@ class Listening:
         if guesser is None or guesser.heard is None:
             # What is being found out may be that the words ask for more.
             return self._end_of_turn.over(self._utterance.voice, unfinished=guesser is not None and guesser.pending)
+        if not self._end_of_turn.over(self._utterance.voice, complete=True):
+            return False  # whatever was said
         heard = guesser.heard
-        command = guesser.complete and heard.end_logprob >= CERTAIN_COMMAND
-        talk = guesser.whole or self._services.habits.is_whole(heard.text)
-        complete = command or (talk and heard.end_logprob >= CERTAIN_TALK)
+        complete = heard.end_logprob >= self._asked_of(heard, guesser)
         unfinished = asks_for_more(heard.text, heard.language)
         return self._end_of_turn.over(self._utterance.voice, complete=complete, unfinished=unfinished)
 
@@ -121,6 +123,16 @@ class Listening:
         await self._utterance.close()
         if self._guesser is not None:
             await self._guesser.close()
+
+    def _asked_of(self, heard: Transcription, guesser: Guesser) -> float:
+        """How certain the end of a guess must be for it to be the turn's; infinite where it may be half a sentence."""
+        names = self._services.home.names()
+        if guesser.complete:
+            place_may_follow = guesser.place_may_follow
+            return asked_of_command(heard.text, heard.language, names, place_may_follow=place_may_follow)
+        if guesser.whole >= LIKELY_WHOLE or self._services.habits.is_whole(heard.text):
+            return asked_of_talk(heard.text, heard.language, names, guesser.whole)
+        return math.inf
 
     async def _guessed(self, final: FinalAudio) -> Transcription | None:
         if self._guesser is None:

@@ -20,11 +20,6 @@ from wyoming_superwhisper.pipeline.speaking import Speaking, SpeakOptions
 
 logger = logging.getLogger(__name__)
 
-WHOLE = 0.2
-"""A sentence for the language model is whole where it believes this surely that nothing comes after its last word.
-Half a sentence mostly gets less than a tenth of that; a whole one not much more now and then, since so much could be
-added to it."""
-
 
 class Rehearsal:
     """Understands a sentence ahead and, where that is wanted, answers it and begins to speak. Owns its guesses."""
@@ -46,7 +41,8 @@ class Rehearsal:
         self._speech = speech
         self.understood: Understood | None = None
         """What the rules make of it, once that is known."""
-        self._whole = 0.0
+        self.whole = 0.0
+        """How likely the sentence is whole, by the language model that answers it."""
         self._task = asyncio.create_task(self._run(), name=f"rehearsal {client}")
 
     @property
@@ -57,9 +53,9 @@ class Rehearsal:
         return self._services.assistant.is_complete(self._said, self.understood)
 
     @property
-    def whole(self) -> bool:
-        """Whether the language model that answers it believes that the sentence is whole."""
-        return self._whole >= WHOLE
+    def place_may_follow(self) -> bool:
+        """Whether a command could still be told where it is meant."""
+        return self.understood is not None and self._services.assistant.place_may_follow(self.understood)
 
     def stop(self) -> None:
         """See `Owner`."""
@@ -105,7 +101,7 @@ class Rehearsal:
                 await self._begin_speech(parts, self._speech)
 
     def _note_whole(self, probability: float) -> None:
-        self._whole = probability
+        self.whole = probability
 
     async def _begin_speech(self, parts: AsyncIterator[Part], options: SpeakOptions) -> None:
         synthesizer = self._services.prepared.synthesizer.ahead(self)
