@@ -183,7 +183,8 @@ async def test_a_whole_turn_by_the_button_with_everything_in_home_assistants_ord
 async def test_a_wake_word_is_told_before_the_run_and_the_command_is_sent_from_its_beginning(tmp_path: Path) -> None:
     command = np.frombuffer(speech("Quelle heure est-il ?", "fr", before_s=0, after_s=0), "<i2")
     command = command[np.nonzero(np.abs(command.astype(int)) > 300)[0][0] :]
-    async with satellite(tmp_path, "--wake-word", "okay_nabu") as one, driver(one.uri) as ha:
+    options = ("--wake-word-name", "ok_nabu", "Cuisine")
+    async with satellite(tmp_path, *options) as one, driver(one.uri) as ha:
         assert ha.info is not None
         assert [model.phrase for program in ha.info.wake for model in program.models] == ["okay nabu"]
         spoken = np.frombuffer(speech("okay nabu", "en-us", before_s=0.5, after_s=0), "<i2")
@@ -192,7 +193,7 @@ async def test_a_wake_word_is_told_before_the_run_and_the_command_is_sent_from_i
         say(tmp_path, spoken.tobytes() + SPEECH.silence(0.15) + command.tobytes())
         detection = await ha.expect("detection")
         assert detection.data["name"] == "okay_nabu"
-        await ha.expect("run-pipeline")
+        assert (await ha.expect("run-pipeline")).data["name"] == "Cuisine"
         while len(ha.audio()) < SPEECH.bytes_of(1.5):
             await ha.expect("audio-chunk")
         await answer(ha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 from tests.conftest import free_port
 from tests.speech import speech
 from wyoming_superwhisper.audio import write_wav
+from wyoming_superwhisper.cli import options as options_of_commands
+from wyoming_superwhisper.cli import satellite as satellite_command
+from wyoming_superwhisper.cli import stock_flags
 from wyoming_superwhisper.config import loader
 from wyoming_superwhisper.config.satellite_settings import (
     ListenSettings,
@@ -95,6 +99,45 @@ def test_the_stock_satellites_options_mean_the_same() -> None:
         "my satellite|tcp://0.0.0.0:10700|command:cat -|5|2|command:tee x|44100|('okay_nabu',)|auto|awake.wav|"
         "tcp://127.0.0.1:10500|{'transcript': 'cat'}|debug|2"
     )
+
+
+WHOLE = {
+    "mic-uri": "tcp://127.0.0.1:10600", "mic-command": "cat -", "mic-command-rate": "16000", "mic-command-width": "2",
+    "mic-command-channels": "2", "mic-command-samples-per-chunk": "1024", "mic-volume-multiplier": "1.5",
+    "mic-noise-suppression": "0", "mic-auto-gain": "0", "mic-seconds-to-mute-after-awake-wav": "0.5",
+    "mic-channel-index": "1", "snd-uri": "tcp://127.0.0.1:10601", "snd-command": "tee x", "snd-command-rate": "22050",
+    "snd-command-width": "2", "snd-command-channels": "1", "snd-volume-multiplier": "0.5",
+    "wake-uri": "tcp://127.0.0.1:10400", "wake-command": "cat", "wake-command-rate": "16000",
+    "wake-command-width": "2", "wake-command-channels": "1", "wake-refractory-seconds": "5", "vad-threshold": "0.5",
+    "vad-trigger-level": "1", "vad-buffer-seconds": "2", "vad-wake-word-timeout": "5",
+    "event-uri": "tcp://127.0.0.1:10500", "startup-command": "true", "detect-command": "true",
+    "detection-command": "true", "transcript-command": "true", "stt-start-command": "true", "stt-stop-command": "true",
+    "synthesize-command": "true", "tts-start-command": "true", "tts-stop-command": "true",
+    "tts-played-command": "true", "streaming-start-command": "true", "streaming-stop-command": "true",
+    "error-command": "true", "connected-command": "true", "disconnected-command": "true",
+    "timer-started-command": "true", "timer-updated-command": "true", "timer-canceled-command": "true",
+    "timer-finished-command": "true", "awake-wav": "a.wav", "done-wav": "d.wav", "timer-finished-wav": "t.wav",
+    "uri": "tcp://0.0.0.0:10700", "name": "stock", "area": "Salon", "zeroconf-name": "x", "zeroconf-host": "10.0.0.1",
+    "debug-recording-dir": "/tmp", "log-format": "%(message)s",
+}  # fmt: skip
+"""Every option of wyoming-satellite 1.4.1 that takes one value."""
+
+
+def test_every_option_of_the_stock_satellite_is_understood() -> None:
+    options = [word for name, value in WHOLE.items() for word in (f"--{name}", value)]
+    options += ["--wake-word-name", "ok_nabu_v0.1", "Cuisine", "--wake-word-name", "alexa", "--vad", "--no-zeroconf"]
+    options += ["--timer-finished-wav-repeat", "3", "0.5", "--mic-no-mute-during-awake-wav", "--debug"]
+    parser = argparse.ArgumentParser()
+    satellite_command.add_arguments(parser)
+    given = parser.parse_args(options)
+    stock_flags.take_log_format(given)
+    settings = options_of_commands.load(SatelliteSettings, given, satellite_command._KEYS, stock_flags.overrides(given))
+    assert settings.wake.words == ("okay_nabu", "alexa")
+    assert settings.wake.pipelines == {"okay_nabu": "Cuisine"}
+    assert (settings.mic.channels, settings.mic.channel, settings.mic.gain) == (2, 1, 1.5)
+    assert settings.hooks.commands["timer-cancelled"] == "true"
+    assert not settings.listen.zeroconf
+    assert len(stock_flags.warnings(given)) == len(stock_flags._IGNORED)
 
 
 def test_a_stock_satellite_without_a_wake_word_streams_to_whoever_listens_for_it() -> None:

@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from wyoming_superwhisper import logs
+from wyoming_superwhisper import __version__, logs
 from wyoming_superwhisper.cli import options as shared
 from wyoming_superwhisper.cli import stock_flags
 
@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--area", metavar="AREA", help="room it stands in: id or name of an area of the home")
     parser.add_argument("--language", metavar="LANGUAGE", help="language that is spoken to it")
     parser.add_argument("--folder", metavar="DIR", help="where setup writes (default: the user's settings folder)")
+    parser.add_argument("--version", action="version", version=f"wyoming-superwhisper {__version__}")
     stock_flags.add_arguments(parser)
     shared.add_settings(parser, packaged="satellite")
 
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
         return _trigger(options)
     from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 
+    stock_flags.take_log_format(options)
     settings = shared.load(SatelliteSettings, options, _KEYS, stock_flags.overrides(options))
     logs.configure(settings.log.level, settings.log.format)
     for warning in stock_flags.warnings(options):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 
 from wyoming_superwhisper.config.loader import Override
 
@@ -52,6 +53,11 @@ _VALUES = {
 
 _IGNORED = {
     "wake-uri": "wake words are heard here, no service is needed",
+    "wake-command": "wake words are heard here, no program is needed",
+    "wake-command-rate": "wake words are heard here, no program is needed",
+    "wake-command-width": "wake words are heard here, no program is needed",
+    "wake-command-channels": "wake words are heard here, no program is needed",
+    "mic-seconds-to-mute-after-awake-wav": "its own sounds are taken out of what it hears",
     "mic-uri": "a microphone is named by --mic",
     "snd-uri": "a loudspeaker is named by --snd",
     "mic-command-width": "it is always 2",
@@ -64,10 +70,15 @@ _IGNORED = {
     "vad-wake-word-timeout": "it makes no difference",
     "zeroconf-host": "every address of this machine is advertised",
     "timer-finished-wav-repeat": "a timer rings for timers.ring_s",
+    "debug-recording-dir": "the server records what it hears, where record.dir says so",
 }
 """Its options that mean nothing here, and why."""
 
 _FLAGS = ("vad", "debug", "mic-no-mute-during-awake-wav")
+
+
+_ALSO = {"timer-cancelled-command": "timer-canceled-command"}
+"""Other names of its options."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +86,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name in (*_VALUES, *_IGNORED):
         nargs = 2 if name == "timer-finished-wav-repeat" else "+" if name == "wake-word-name" else None
         kind = "append" if name == "wake-word-name" else "store"
-        parser.add_argument(f"--{name}", dest=_stored(name), nargs=nargs, action=kind, help=argparse.SUPPRESS)
+        names = [f"--{one}" for one in (name, _ALSO.get(name)) if one]
+        parser.add_argument(*names, dest=_stored(name), nargs=nargs, action=kind, help=argparse.SUPPRESS)
     for name in _FLAGS:
         parser.add_argument(f"--{name}", dest=_stored(name), action="store_true", help=argparse.SUPPRESS)
 
@@ -84,14 +96,21 @@ def overrides(options: argparse.Namespace) -> list[Override]:
     """What they set."""
     given = {name: value for name in _VALUES if (value := getattr(options, _stored(name), None)) is not None}
     found = [Override(_VALUES[name], _text(name, value), f"--{name}") for name, value in given.items()]
+    found += _pipelines(getattr(options, _stored("wake-word-name"), None) or [])
     words = "wake-word-name" in given or options.wake_word
     if not words and (options.stock_vad or "mic-command" in given):
-        wakes_here = getattr(options, _stored("wake-uri"), None) is not None
+        wakes_here = any(getattr(options, _stored(name), None) is not None for name in ("wake-uri", "wake-command"))
         setting = ("wake.words", "okay_nabu") if wakes_here else ("wake.mode", "server")
         found.append(Override(*setting, "--mic-command"))
     if options.stock_debug:
         found.append(Override("log.level", "debug", "--debug"))
     return found
+
+
+def take_log_format(options: argparse.Namespace) -> None:
+    """Its --log-format is how the library writes a line; ours is text or json."""
+    if "%(" in (options.log_format or ""):
+        options.log_format = None
 
 
 def warnings(options: argparse.Namespace) -> list[str]:
@@ -107,6 +126,21 @@ def _stored(name: str) -> str:
 def _text(name: str, value: object) -> str:
     if name in ("mic-command", "snd-command"):
         return f"command:{value}"
-    if isinstance(value, list):  # each --wake-word-name: the name, and perhaps a pipeline of Home Assistant
-        return ",".join("okay_nabu" if word[0] == "ok_nabu" else word[0] for word in value)
+    if isinstance(value, list):  # each --wake-word-name: the name, and perhaps a pipeline
+        return ",".join(_word(given[0]) for given in value)
     return str(value)
+
+
+def _pipelines(given: list[list[str]]) -> list[Override]:
+    """The pipelines that wake words were given with."""
+    return [
+        Override(f"wake.pipelines.{_word(word)}", pipeline, "--wake-word-name")
+        for word, *pipelines in given
+        for pipeline in pipelines[:1]
+    ]
+
+
+def _word(name: str) -> str:
+    """A wake word by the name that it has here: its service also puts a version into it."""
+    plain = re.sub(r"_v\d+(\.\d+)*$", "", name)
+    return "okay_nabu" if plain == "ok_nabu" else plain

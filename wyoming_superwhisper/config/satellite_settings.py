@@ -121,6 +121,8 @@ class WakeWordSettings:
     """Such words that end what it says and rings, and begin nothing."""
     languages: dict[str, str] = field(default_factory=dict)
     """Language that is spoken after a wake word, where it is another than `language`."""
+    pipelines: dict[str, str] = field(default_factory=dict)
+    """Pipeline that is asked for after a wake word, by its name, where whoever drives the satellite has several."""
     voices: dict[str, str] = field(default_factory=dict)
     """Voice that answers after a wake word, where it is another than the server's."""
     threshold: float = field(default=0.0, metadata=between(0, 1))

@@ -46,6 +46,8 @@ class Ask:
     area: str = ""
     language: str = ""
     voice: str = ""
+    pipeline: str = ""
+    """The name of one of several that the other side has; "": the one that it prefers."""
     conversation: str = ""
     wake_word: str = ""
     """The wake word that was heard here; "": none was."""

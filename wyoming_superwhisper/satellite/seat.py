@@ -191,7 +191,7 @@ class Seat:
             wake_word_name=ask.wake_word or None,
             wake_word_names=list(ask.listen_for or ()) or None,
         ).event()
-        extra = {"language": ask.language, "voice": ask.voice, "loudness": round(ask.loudness, 1)}
+        extra = {"name": ask.pipeline, "language": ask.language, "voice": ask.voice, "loudness": round(ask.loudness, 1)}
         run.data |= {key: value for key, value in extra.items() if value}
         if not ask.wake_word:
             return [run]

@@ -172,6 +172,7 @@ class Turn:
             area=settings.area,
             language=settings.wake.languages.get(start.wake_word, settings.language),
             voice=settings.wake.voices.get(start.wake_word, ""),
+            pipeline=settings.wake.pipelines.get(start.wake_word, ""),
             conversation=self._conversation,
             wake_word=start.wake_word,
             listen_for=settings.wake.words if start.waits else None,
