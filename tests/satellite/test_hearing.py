@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 import psutil
 import pytest
@@ -10,7 +13,7 @@ from tests.speech import speech
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.satellite.voice_activity import Judge, LoudnessJudge, Utterance, make_judge
+from wyoming_superwhisper.satellite.voice_activity import DozingJudge, Judge, LoudnessJudge, Utterance, make_judge
 from wyoming_superwhisper.satellite.wake_word import WakeWordListener, known_words
 
 TALK = [
@@ -116,8 +119,11 @@ def test_an_unknown_wake_word_is_a_wrong_setting_that_lists_the_known() -> None:
         WakeWordListener(WakeWordSettings(words=("abracadabra",)))
 
 
-@pytest.mark.parametrize("judge", [make_judge, LoudnessJudge])
-def test_an_utterance_begins_with_speech_and_is_over_after_silence(judge: type[Judge]) -> None:
+DOZING = partial(make_judge, dozes=True)
+
+
+@pytest.mark.parametrize("judge", [make_judge, DOZING, LoudnessJudge])
+def test_an_utterance_begins_with_speech_and_is_over_after_silence(judge: Callable[[], Judge]) -> None:
     utterance = Utterance(0.6, judge())
     utterance.feed(SPEECH.silence(0.5))
     assert not utterance.begun
@@ -130,12 +136,56 @@ def test_an_utterance_begins_with_speech_and_is_over_after_silence(judge: type[J
     assert utterance.over
 
 
-@pytest.mark.parametrize("judge", [make_judge, LoudnessJudge])
-def test_noise_is_no_utterance(judge: type[Judge]) -> None:
+@pytest.mark.parametrize("judge", [make_judge, DOZING, LoudnessJudge])
+def test_noise_is_no_utterance(judge: Callable[[], Judge]) -> None:
     noise = np.random.default_rng(1).normal(0, 300, 16000 * 3).astype("<i2").tobytes()
     utterance = Utterance(0.6, judge())
     utterance.feed(noise)
     assert not utterance.begun
+
+
+class Counting:
+    """A judge that takes everything for speech, and counts what it was asked."""
+
+    lag_s = 0.0
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def judge(self, frame: bytes) -> float:
+        self.asked += 1
+        return 1.0
+
+
+def test_a_still_room_costs_no_judgement_and_a_quiet_voice_wakes_the_judge() -> None:
+    noise = np.random.default_rng(1).normal(0, 30, 16000 * 10).astype("<i2")
+    costly = Counting()
+    judge = DozingJudge(costly)
+    for at in range(0, len(noise), 160):
+        judge.judge(noise[at : at + 160].tobytes())
+    assert costly.asked < 200  # its first second and a half, of ten
+    voice = np.frombuffer(say("Hello."), "<i2") // 8
+    spoken = noise[: len(voice)] + voice
+    before = costly.asked
+    for at in range(0, len(spoken) - 160, 160):
+        judge.judge(spoken[at : at + 160].tobytes())
+    assert costly.asked - before > len(spoken) // 160
+
+
+@pytest.mark.parametrize("quieter", [1, 8])
+def test_a_judge_that_dozed_hears_the_beginning_of_an_utterance_when_one_that_was_awake_does(quieter: int) -> None:
+    noise = np.random.default_rng(1).normal(0, 20, 16000 * 6).astype("<i2")
+    voice = np.frombuffer(say("Quelle heure est-il ?", "fr"), "<i2") // quieter
+    heard = np.concatenate([noise, noise[: len(voice)] + voice]).tobytes()
+    begun = []
+    for judge in (make_judge(), make_judge(dozes=True)):
+        utterance = Utterance(0.6, judge)
+        at = 0
+        while not utterance.begun:
+            utterance.feed(heard[at : at + 320])
+            at += 320
+        begun.append(at)
+    assert begun[1] <= begun[0] + SPEECH.bytes_of(0.06)
 
 
 @pytest.mark.parametrize(("text", "voice"), [("Stop.", "en-us"), ("Oui.", "fr"), ("Merci.", "fr")])

@@ -16,7 +16,7 @@ import numpy as np
 
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellite.microphone import Microphone
-from wyoming_superwhisper.satellite.voice_activity import Utterance
+from wyoming_superwhisper.satellite.voice_activity import Utterance, make_judge
 from wyoming_superwhisper.satellite.wake_word import Detection
 
 KEPT_S = 4.0
@@ -131,7 +131,7 @@ class Ears:
         if not listening:
             self._voice = None
         elif self._voice is None:
-            self._voice = Utterance(silence_s=1.0)
+            self._voice = Utterance(1.0, make_judge(dozes=True))
 
     def record(self, since: int) -> Recording:
         """What was heard since that position, as far as it is still kept, and what will be."""

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from wyoming_superwhisper.audio import SPEECH
+from wyoming_superwhisper.satellite.stillness import Stillness
 
 FRAME_S = 0.01
 """Length of the frames that are judged, in seconds."""
@@ -76,7 +77,7 @@ class SpeechGate:
     """How long after a voice the sound still passes, in seconds."""
 
     def __init__(self, before_s: float, judge: Judge | None = None) -> None:
-        self._judge = judge or make_judge()
+        self._judge = judge or make_judge(dozes=True)
         self._before_bytes = SPEECH.bytes_of(before_s)
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
@@ -103,12 +104,39 @@ class SpeechGate:
         return []
 
 
-def make_judge() -> Judge:
-    """pymicro-vad and loudness together where there is a build of the former, else loudness alone."""
+def make_judge(dozes: bool = False) -> Judge:
+    """pymicro-vad and loudness together where there is a build of the former, else loudness alone.
+
+    `dozes`: it listens for hours, and is to cost nearly nothing while the room is still.
+    """
     try:
-        return EitherJudge(MicroVadJudge(), LoudnessJudge())
+        network: Judge = MicroVadJudge()
     except (ImportError, OSError):  # there is none for Windows
         return LoudnessJudge()
+    return EitherJudge(DozingJudge(network) if dozes else network, LoudnessJudge())
+
+
+class DozingJudge:
+    """Asks a judge that costs much only while something stirs; of a still room it keeps what that would remember."""
+
+    HELD_S = 1.0
+    """What the judge hears first of all when something stirs, in seconds."""
+
+    def __init__(self, judge: Judge) -> None:
+        self.lag_s = judge.lag_s
+        self._judge = judge
+        self._stillness = Stillness()
+        self._held: deque[bytes] = deque(maxlen=round(self.HELD_S / FRAME_S))
+
+    def judge(self, frame: bytes) -> float:
+        """See `Judge`."""
+        self._held.append(frame)
+        if not self._stillness.feed(frame):
+            return 0.0
+        probability = 0.0
+        while self._held:
+            probability = self._judge.judge(self._held.popleft())
+        return probability
 
 
 _IDLE: list[Any] = []
