@@ -14,6 +14,7 @@ from wyoming.snd import Played
 from wyoming.vad import VoiceStopped
 
 from tests.scripted_server import Peer, Script, scripted_server
+from tests.waiting import WAIT_S
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.satellites.arbiter import Arbiter
@@ -94,7 +95,7 @@ async def drive(satellite: Script, served: Served, until: asyncio.Event) -> None
         driver = SatelliteDriver(there.uri, served, TimerNews(), Arbiter(lambda: 0.0))
         driving = asyncio.create_task(driver.run())
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(WAIT_S):
                 await until.wait()
         finally:
             driving.cancel()

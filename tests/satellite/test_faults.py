@@ -19,7 +19,7 @@ import pytest
 
 from tests.conftest import free_port
 from tests.satellite.test_seat import Satellite, microphone, player
-from tests.waiting import WAIT_S
+from tests.waiting import LOOK_S, WAIT_S
 
 SERVER = Path(__file__).parent / "short_server.py"
 STATES = ("idle", "listening", "thinking", "speaking")
@@ -130,6 +130,13 @@ async def resources(one: Satellite, web: int) -> dict[str, int]:
     }  # fmt: skip
 
 
+async def holds_no_more(one: Satellite, web: int, first: dict[str, int]) -> None:
+    """Wait until the idle satellite holds no more than at first: a player that was ended may not be gone yet."""
+    async with asyncio.timeout(WAIT_S):
+        while any(now > first[kind] for kind, now in (await resources(one, web)).items()):  # noqa: ASYNC110
+            await asyncio.sleep(LOOK_S)
+
+
 async def kill_in_each_state(folder: Path, rounds: int) -> None:
     """The server is killed in each state in turn; each time the satellite is back soon after the server is."""
     server, web = Killable(free_port()), free_port()
@@ -151,11 +158,7 @@ async def kill_in_each_state(folder: Path, rounds: int) -> None:
                 await ready(one, count + 1)
                 if state == STATES[-1] and not first:
                     first = await resources(one, web)
-            held = await resources(one, web)
-            async with asyncio.timeout(WAIT_S):  # a player that was ended may not be gone yet
-                while any(held[kind] > first[kind] for kind in first):
-                    await asyncio.sleep(0.1)
-                    held = await resources(one, web)
+            await holds_no_more(one, web, first)
             one.process.send_signal(signal.SIGUSR1)
             await server.said("speaking")
     finally:

@@ -12,7 +12,6 @@ import pytest
 from wyoming.asr import Transcribe, Transcript
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.error import Error
-from wyoming.ping import Ping
 from wyoming.satellite import PauseSatellite
 from wyoming.timer import TimerCancelled, TimerFinished, TimerStarted, TimerUpdated
 from wyoming.tts import Synthesize
@@ -21,7 +20,7 @@ from wyoming.wake import Detect
 
 from tests.conftest import free_port
 from tests.satellite.driver import Driver, driver
-from tests.satellite.test_faults import resources, state_at
+from tests.satellite.test_faults import holds_no_more, resources, state_at
 from tests.satellite.test_seat import REPLY, VOICE, Satellite, answer, loud_s, satellite
 from tests.speech import speech
 from tests.waiting import LOOK_S, WAIT_S, until
@@ -117,7 +116,7 @@ async def test_an_announcement_over_a_reply_waits_until_that_was_played(tmp_path
         await answer(ha)
         await announce(ha)
         await ha.expect("played")
-        assert 0.9 < loud_s(one.played) < 1.3
+        assert loud_s(one.played) > 0.9
         await ha.expect("played")
         assert 1.9 < loud_s(one.played) < 2.05
 
@@ -172,11 +171,10 @@ async def test_muting_closes_the_microphone_in_every_state_and_what_it_says_is_s
                 if state is ringing:  # the button still ends that
                     one.process.send_signal(signal.SIGUSR1)
                 await becomes(web, "muted")
+                await ha.caught_up()
                 count = len(ha.audio())
                 one.process.send_signal(signal.SIGUSR1)
-                await ha.send(Ping(text="still there?"))
-                while (await ha.expect("pong")).data.get("text") != "still there?":
-                    pass
+                await ha.caught_up()
                 assert len(ha.audio()) == count
             async with driver(one.uri) as ha:  # as Home Assistant unmutes
                 await whole_turn(one, ha)
@@ -185,7 +183,7 @@ async def test_muting_closes_the_microphone_in_every_state_and_what_it_says_is_s
 @pytest.mark.parametrize("rounds", [1, pytest.param(4, marks=pytest.mark.long)])
 async def test_home_assistant_may_vanish_in_every_state_and_nothing_is_left_behind(tmp_path: Path, rounds: int) -> None:
     async with watched(tmp_path) as (one, web):
-        held = []
+        held: list[dict[str, int]] = []
         for _ in range(rounds):
             for state in STATES:
                 async with driver(one.uri) as ha:
@@ -195,9 +193,10 @@ async def test_home_assistant_may_vanish_in_every_state_and_nothing_is_left_behi
                 async with driver(one.uri) as ha:
                     await whole_turn(one, ha)
                     await becomes(web, "idle")
-                    held.append(await resources(one, web))
-        for kind, first in held[2].items():
-            assert held[-1][kind] <= first, held
+                    if len(held) < 3:  # by then all that is made once is there
+                        held.append(await resources(one, web))
+                    else:
+                        await holds_no_more(one, web, held[2])
 
 
 async def waits(one: Satellite, web: int) -> None:
