@@ -6,9 +6,13 @@ import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wyoming_superwhisper.cli import options as shared
 from wyoming_superwhisper.errors import SettingsError
+
+if TYPE_CHECKING:
+    from wyoming_superwhisper.satellite.speaker import Speaker
 
 EPILOG = """\
 examples:
@@ -70,12 +74,10 @@ def _write(output: str, content: bytes) -> None:
 
 async def _play(options: argparse.Namespace, text: str) -> None:
     from wyoming_superwhisper import client
-    from wyoming_superwhisper.config.satellite_settings import SndSettings
-    from wyoming_superwhisper.satellite.speaker import make_speaker
 
     try:
-        speaker = make_speaker(SndSettings(device=options.snd))
-    except SettingsError as error:
+        speaker = _loudspeaker(options.snd)
+    except (SettingsError, OSError) as error:
         raise SettingsError(f"{str(error).rstrip('.')}; --output FILE writes a WAV instead") from error
     async with speaker, shared.server_uri(options, "piper") as uri:
         async for chunk in client.synthesize(uri, text, options.voice, options.language, options.speaker):
@@ -83,3 +85,16 @@ async def _play(options: argparse.Namespace, text: str) -> None:
                 await speaker.start(chunk.format)
             await speaker.write(chunk.audio)
         await speaker.finish()
+
+
+def _loudspeaker(device: str) -> Speaker:
+    """Raises `SettingsError`, OSError where it isn't there now: a satellite waits for one, a command doesn't."""
+    from wyoming_superwhisper.config.satellite_settings import SndSettings
+    from wyoming_superwhisper.satellite.device import parse_device
+    from wyoming_superwhisper.satellite.port_audio import find_device
+    from wyoming_superwhisper.satellite.speaker import make_speaker
+
+    parsed = parse_device(device)
+    if parsed.kind == "portaudio":
+        find_device(parsed.name, "output")
+    return make_speaker(SndSettings(device=device))
