@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wyoming.event import Event, Eventable
+from wyoming.snd import Played
 
 from wyoming_superwhisper.errors import SuperwhisperError
 
@@ -96,6 +98,13 @@ class Link(Protocol):
 
     async def cut_off(self) -> None:
         """End whatever the other side still does for the turn, as far as it can be ended."""
+
+
+async def tell_played(link: Link) -> None:
+    """Say that what was sent has been played to its end, where somebody waits for that."""
+    if link.wants_played:
+        with contextlib.suppress(LinkLost):
+            await link.send(Played())
 
 
 class Inbox:

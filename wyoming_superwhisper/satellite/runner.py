@@ -8,86 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import enum
 import logging
 import os
-import time
 import uuid
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
 from typing import Any
 
 from wyoming.audio import AudioStop
-from wyoming.snd import Played
 
-from wyoming_superwhisper import client
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import SatelliteSettings
 from wyoming_superwhisper.errors import NoText, SuperwhisperError
+from wyoming_superwhisper.satellite.activity import Activity
+from wyoming_superwhisper.satellite.announcements import Announcements
+from wyoming_superwhisper.satellite.bell import Bell
 from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.hearing import Ears, Recording
-from wyoming_superwhisper.satellite.link import Link, LinkLost, LinkState
+from wyoming_superwhisper.satellite.link import Link, LinkLost, LinkState, tell_played
 from wyoming_superwhisper.satellite.news import News
+from wyoming_superwhisper.satellite.own_sounds import OwnSounds
 from wyoming_superwhisper.satellite.own_voice import OwnVoice
 from wyoming_superwhisper.satellite.reconnect import Backoff
 from wyoming_superwhisper.satellite.routing import Announcement, Router, TurnEvents
-from wyoming_superwhisper.satellite.sounds import Kind, Sounds
+from wyoming_superwhisper.satellite.sounds import Sounds
 from wyoming_superwhisper.satellite.speaker import Speaker
 from wyoming_superwhisper.satellite.state import State, StateHolder
 from wyoming_superwhisper.satellite.timers import Timer, Timers
 from wyoming_superwhisper.satellite.turn import Result, Start, Turn, TurnState
 from wyoming_superwhisper.satellite.wake_word import Detection, WakeWordListener
+from wyoming_superwhisper.satellite.wish import Wish
 from wyoming_superwhisper.satellite.word_tail import WithoutTail
 
 logger = logging.getLogger(__name__)
 
-ROOM_S = 0.25
-"""How long a room rings on with a sound that was played, in seconds."""
-RING_PAUSE_S = 0.7
-"""Pause between two rings of a timer, in seconds."""
 RECONNECT_S = 3.0
 """How long a turn waits for a connection that was given up for it, in seconds."""
-ANNOUNCEMENTS = 16
-"""Announcements that wait their turn; more are dropped, the newest first."""
-
-
-class Wish(enum.Enum):
-    """What can be asked of the satellite."""
-
-    WORD = "word"
-    VOICE = "voice"
-    BUTTON = "button"
-    STOP = "stop"
-    LINK = "link"
-    """The link has come or gone."""
-    ANNOUNCE = "announce"
-    RING = "ring"
-    OVER = "over"
-    """The activity is over."""
-    END = "end"
-    """The microphone has ended."""
-
-
-@dataclass(frozen=True, slots=True)
-class Activity:
-    """What is going on at the moment."""
-
-    state: State
-    task: asyncio.Task[None]
-    turn: Turn | None = None
-    start: Start = field(default_factory=Start)
-    events: TurnEvents | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Whether it is a turn that has not begun yet: the other side listens for the wake word."""
-        return self.turn is not None and self.turn.state is TurnState.WAITING
-
-    @property
-    def gives_way(self) -> bool:
-        """Whether a turn may begin in its place: it waits itself, or is nothing but the sound of an error."""
-        return self.waits or (self.turn is None and self.state in (State.IDLE, State.WAITING))
 
 
 class Runner:
@@ -119,11 +74,12 @@ class Runner:
         """Its turns share their history on the server, which forgets it after a while."""
         self._wishes: asyncio.Queue[tuple[Wish, Any]] = asyncio.Queue()
         self._activity: Activity | None = None
-        self._announcements: deque[Announcement] = deque()
+        self._announcements = Announcements(link, speaker, news)
         self._cut: TurnEvents | None = None
         """The turn that is being cut off: what comes of it meanwhile is still its own."""
         self._router = Router(link, self._events_of_turn, self._take_announcement)
-        self._ringing: deque[Timer] = deque()
+        self._own_sounds = OwnSounds(sounds, ears, speaker, settings.snd.lead_in_s)
+        self._bell = Bell(settings.timers, news, self._own_sounds)
         self._ended = False
         self._status = 0
         self._said_ready = False
@@ -201,9 +157,9 @@ class Runner:
     async def _next(self) -> None:
         """Nothing is going on: begin what waits, or rest."""
         if self._announcements:
-            self._begin(State.SPEAKING, self._announce(self._announcements.popleft()))
-        elif self._ringing:
-            self._begin(State.RINGING, self._ring())
+            self._begin(State.SPEAKING, self._announcements.play_next())
+        elif self._bell.wanted:
+            self._begin(State.RINGING, self._bell.ring(lambda: bool(self._announcements)))
         else:
             self._rest()
 
@@ -234,9 +190,7 @@ class Runner:
             return
         logger.info("Wake word: %s", detection.name)
         self._news.tell("awake", detection.name, loudness=round(detection.loudness_db, 1))
-        if self._ringing:
-            self._ringing.clear()
-            self._news.tell("silenced")
+        self._bell.silence()
         if not await self._ready_for_a_turn():
             return
         since = max(0, detection.end - SPEECH.bytes_of(self._settings.wake.pre_roll_s))
@@ -276,9 +230,7 @@ class Runner:
     async def _on_stop(self, _: None) -> None:
         if self._activity is not None:
             self._news.tell("cut-off")
-        if self._ringing:
-            self._ringing.clear()
-            self._news.tell("silenced")
+        self._bell.silence()
         await self._cut_off()
 
     async def _on_link(self, _: None) -> None:
@@ -292,11 +244,10 @@ class Runner:
     async def _on_announcement(self, announcement: Announcement) -> None:
         await self._end_waiting()
         await self._end_given_up()
-        if len(self._announcements) < ANNOUNCEMENTS:
-            self._announcements.append(announcement)
+        self._announcements.add(announcement)
 
     async def _on_ring(self, timer: Timer) -> None:
-        self._ringing.append(timer)
+        self._bell.add(timer)
         await self._end_waiting()
 
     async def _end_waiting(self) -> None:
@@ -361,7 +312,7 @@ class Runner:
         running = asyncio.create_task(self._connect_and_run(turn, start, events), name="turn: run")
         try:
             if start.wake_word:
-                await self._play_sound("awake")
+                await self._own_sounds.play("awake")
             await asyncio.wait({running})
         finally:
             running.cancel()
@@ -387,7 +338,7 @@ class Runner:
         barge_in = self._settings.turn.barge_in and state in (TurnState.THINKING, TurnState.SPEAKING)
         self._ears.listen_for_words(barge_in)
         if state is TurnState.THINKING and self._settings.sounds.done != "off":
-            self._done_sound = asyncio.create_task(self._play_sound("done"), name="sound: done")
+            self._done_sound = asyncio.create_task(self._own_sounds.play("done"), name="sound: done")
 
     async def _after_turn(self, start: Start, result: Result) -> None:
         error = result.error
@@ -397,7 +348,7 @@ class Runner:
         if not result.link_is_clean and not isinstance(error, LinkLost):
             await self._link.cut_off()
         elif result.spoken:
-            await self._tell_played()
+            await tell_played(self._link)
         if self.one_turn:
             self._ended = True
         if self._ended:
@@ -406,12 +357,12 @@ class Runner:
             if start.waits:
                 self._begin(State.IDLE, self._backoff.pause())
             elif not isinstance(error, NoText) or start.reason in ("wake-word", "button"):
-                self._begin(State.IDLE, self._play_sound("error"))
+                self._begin(State.IDLE, self._own_sounds.play("error"))
             return
         self._backoff.succeeded()
         if result.cancelled:
-            self._begin(State.IDLE, self._play_sound("cancelled"))
-        elif result.spoken and self._asks(result) and not self._announcements and not self._ringing:
+            self._begin(State.IDLE, self._own_sounds.play("cancelled"))
+        elif result.spoken and self._asks(result) and not self._announcements and not self._bell.wanted:
             logger.info("It has asked something: speak.")
             self._begin_turn(Start(reason="follow-up"), self._ears.record(self._ears.position))
 
@@ -423,17 +374,12 @@ class Runner:
         logger.log(logging.INFO if isinstance(error, NoText) else logging.WARNING, "%s", error)
         self._news.tell("error", str(error), code=error.code)
 
-    async def _tell_played(self) -> None:
-        if self._link.wants_played:
-            with contextlib.suppress(LinkLost):
-                await self._link.send(Played())
-
     async def _tell_trouble(self) -> None:
         """Somebody wants something, and there is nobody to ask."""
         trouble = self._link.trouble or "There is no connection."
         logger.warning("Nobody can be asked: %s", trouble)
         self._news.tell("error", trouble, code="disconnected")
-        await self._play_sound("error")
+        await self._own_sounds.play("error")
 
     # --- activities ---
 
@@ -475,56 +421,9 @@ class Runner:
         if not events.done:
             await self._link.cut_off()
         else:
-            await self._tell_played()
+            await tell_played(self._link)
         self._router.drop_rest(self._link.wants_played and events.sounding)
         self._cut = None
-
-    async def _announce(self, announcement: Announcement) -> None:
-        """Play what the other side sends, up to its end."""
-        self._news.tell("announcement")
-        try:
-            while True:
-                event = await announcement.events.get()
-                if event.type == "audio-chunk":
-                    if not self._speaker.playing:
-                        await self._speaker.start(client.chunk_format(event))
-                    await self._speaker.write(event.payload or b"")
-                elif event.type == "audio-stop":
-                    break
-            await self._speaker.finish()
-        except SuperwhisperError as error:
-            logger.warning("An announcement was cut off: %s", error)
-        finally:
-            await self._speaker.stop()
-            await self._tell_played()
-        self._news.tell("played")
-
-    async def _ring(self) -> None:
-        """Ring for the timers that have finished, until somebody stops it or it has rung long enough."""
-        told = 0
-        ends = 0.0
-        while not self._announcements:
-            while told < len(self._ringing):
-                timer = self._ringing[told]
-                told += 1
-                ends = time.monotonic() + self._settings.timers.ring_s
-                self._news.tell("ringing", timer.name, id=timer.id)
-                logger.info("A timer has finished%s", f": {timer.name}" if timer.name else "")
-            if time.monotonic() >= ends:
-                self._ringing.clear()
-                self._news.tell("silenced")
-                return
-            await self._play_sound("timer")
-            await asyncio.sleep(RING_PAUSE_S)
-
-    async def _play_sound(self, kind: Kind) -> None:
-        """Play one of our own sounds; what the microphone hears of it is taken out again."""
-        sound = self._sounds.get(kind)
-        if sound is None or self._ears.finite or self._speaker.playing:
-            return
-        if sound.tones:
-            self._ears.leave_out(sound.tones, sound.seconds + self._settings.snd.lead_in_s + ROOM_S)
-        await self._speaker.play(sound.format, sound.audio)
 
     # --- what comes from outside ---
 
