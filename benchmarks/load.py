@@ -29,12 +29,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=96, help="files for the throughput")
     parser.add_argument("--first", action="store_true", help="before all else on a shared machine (Linux, as root)")
     options = parser.parse_args()
+    if options.first:
+        servers.put_all_first()
     report = Report("load")
     print(servers.versions())
     spoken = commands(48, 0.7)
     with servers.ours() as server:
-        if options.first:
-            servers.put_first(server)
         report.heading("Speaking at once: audio-stop → transcript")
         for clients in options.clients:
             _speaking(report, "ours", server.port, spoken, clients, options.n)
@@ -42,8 +42,6 @@ def main() -> None:
         ours = [_throughput(report, "ours", server, spoken, at_once, options.files) for at_once in (1, 16)]
     if servers.have_peers():
         with servers.faster_whisper() as server:
-            if options.first:
-                servers.put_first(server)
             report.heading("wyoming-faster-whisper, same weights")
             for clients in [clients for clients in options.clients if clients <= 16]:
                 _speaking(report, "peer", server.port, spoken, clients, options.n)

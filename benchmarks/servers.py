@@ -26,6 +26,8 @@ PEERS = ROOT / "benchmarks" / ".peers" / "bin" / "python"
 WEIGHTS = ROOT / "wyoming_superwhisper" / "models" / "demo" / "weights"
 READY_S = 120.0
 
+_first = False
+
 
 @dataclass(frozen=True)
 class Running:
@@ -90,8 +92,16 @@ def piper() -> Iterator[Running]:
             yield server
 
 
-def put_first(server: Running) -> None:
-    """Have the scheduler prefer a server, and this process, to all else on a shared machine (Linux, as root)."""
+def put_all_first() -> None:
+    """Have the scheduler prefer servers started from now on, and this process, to all else on a shared machine.
+
+    Linux only, as root.
+    """
+    global _first
+    _first = True
+
+
+def _put_first(server: Running) -> None:
     for process in (psutil.Process(), *server.processes()):
         # Linux shares the processors out by session first, and what `nice` says counts within one only.
         try:
@@ -130,7 +140,10 @@ def _running(name: str, port: int, command: Sequence[str], *, speech: bool = Fal
             log.seek(0)
             print(log.read().decode(errors="replace")[-4000:])
             raise
-        yield Running(name, port, process, listening_s, ready_s)
+        server = Running(name, port, process, listening_s, ready_s)
+        if _first:
+            _put_first(server)
+        yield server
     finally:
         process.terminate()
         try:

@@ -1,6 +1,6 @@
 """From the end of speech to the transcript, the answer and its first sound, streamed at the pace it is spoken.
 
-    python -m benchmarks.turn [-n UTTERANCES]
+    python -m benchmarks.turn [-n UTTERANCES] [--first]
 
 Each figure is what a client waits. "0.7 s of silence" is what Home Assistant sends before its `audio-stop`.
 """
@@ -33,7 +33,11 @@ STORY = "Bonjour à tous, voici la météo. Demain il fera beau sur tout le pays
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-n", type=int, default=30, help="utterances for each figure")
-    count = parser.parse_args().n
+    parser.add_argument("--first", action="store_true", help="before all else on a shared machine (Linux, as root)")
+    options = parser.parse_args()
+    if options.first:
+        servers.put_all_first()
+    count = options.n
     report = Report("turn")
     print(servers.versions())
     recognition(report, count)
