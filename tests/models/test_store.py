@@ -213,8 +213,10 @@ def test_a_folder_of_another_model_is_refused(tmp_path: Path, store: ModelStore)
     put(tmp_path / "bert", {"config.json": b"{"})
     with pytest.raises(ModelError, match="is not JSON"):
         store.whisper(str(tmp_path / "bert"))
-    put(tmp_path / "cut", {**whisper_files(), "tokenizer.json": b'{"version": "1.0", '})
-    with pytest.raises(ModelError, match="tokenizer.json is not JSON"):
-        store.whisper(str(tmp_path / "cut"))
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        folder = tmp_path / f"cut-{file}"
+        put(folder, {**whisper_files(), file: b'{"version": "1.0", '})
+        with pytest.raises(ModelError, match=f"{file} is not JSON"):
+            store.whisper(str(folder))
     with pytest.raises(ModelError, match="there is no folder"):
         store.whisper(str(tmp_path / "nothing"))

@@ -53,6 +53,18 @@ async def test_our_own_two_ends_speak_tls_and_a_stranger_to_the_authority_gets_n
             await ping(f"{base}?ca=/nowhere.pem")
 
 
+async def test_what_is_wrong_with_an_encrypted_connection_is_said_in_words(tmp_path: Path) -> None:
+    ours, other = Authority(tmp_path), Authority(tmp_path, "Another authority")
+    server = ours.pair("server")
+    async with serving(tls=TlsSettings(certificate=server.certificate, key=server.key, plain=())) as fakes:
+        for wrong in ("", f"?ca={other.file}"):
+            with pytest.raises(client.Unreachable, match=r"its certificate is not trusted .*; ca=FILE in the address"):
+                await ping(f"tls://127.0.0.1:{fakes.server.port}{wrong}")
+    async with serving() as fakes:
+        with pytest.raises(client.Unreachable, match="does it speak TLS there"):
+            await ping(f"tls://127.0.0.1:{fakes.server.port}?ca={ours.file}")
+
+
 async def test_turns_run_over_tls_too(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     server = authority.pair("server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from pathlib import Path
 from typing import Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
@@ -53,6 +54,8 @@ class Connection:
                 reader, writer = await _connect(uri)
         except TimeoutError as error:
             raise Unreachable(f"{uri} does not answer within {connect_s:g} s") from error
+        except ssl.SSLError as error:
+            raise Unreachable(f"no encrypted connection to {uri}: {_tls_reason(error)}") from error
         except OSError as error:
             raise Unreachable(
                 f"cannot connect to {uri} ({system_reason(error)}): is a server running there?"
@@ -148,3 +151,11 @@ def _port(uri: str) -> int | None:
         return urlsplit(uri).port
     except ValueError:
         return None
+
+
+def _tls_reason(error: ssl.SSLError) -> str:
+    """In words; the numbers of such errors are OpenSSL's, not the system's."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); ca=FILE in the address says who signs it"
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    return f"{reason}; does it speak TLS there?"

@@ -305,9 +305,11 @@ def check_whisper(folder: Path, name: str, remedy: str = "") -> Path:
     if not weights:
         pickled = " (weights as pickles are never loaded)" if list(folder.glob("*.bin")) else ""
         raise ModelError(f"{folder} holds no model.safetensors{pickled}{hint}")
-    for needed in ("preprocessor_config.json", "generation_config.json", "tokenizer.json"):
-        if needed != "tokenizer.json" or (folder / needed).exists():  # vocab.json and merges.txt do as well
-            _read_json(folder / needed, name, hint)
+    for needed in ("preprocessor_config.json", "generation_config.json"):
+        _read_json(folder / needed, name, hint)
+    for optional in ("tokenizer.json", "tokenizer_config.json"):  # vocab.json and merges.txt do as well
+        if (folder / optional).exists():
+            _read_json(folder / optional, name, hint)
     for path in weights:
         check_header(path, hint)
     return folder
