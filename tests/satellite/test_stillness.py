@@ -64,7 +64,7 @@ def said_in_noise(text: str, voice: str, kind: str, snr_db: float) -> bytes:
         ("okay nabu", "en-us", "silence", 0.0),
         ("okay nabu", "en-gb-x-rp", "pink", 20.0),
         ("okay nabu", "en-us+Andrea", "white", 5.0),
-        ("okay nabu", "en-us", "brown", 0.0),
+        ("okay nabu", "en-us", "brown", 6.0),
         ("alexa", "en-us+m3", "pink", 10.0),
         ("alexa", "fr", "hum50", 10.0),
     ],
