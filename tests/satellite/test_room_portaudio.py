@@ -70,3 +70,21 @@ async def test_devices_that_come_after_the_satellite_are_waited_for(tmp_path: Pa
                 await ha.expect("played")
                 await room.silent_since(0.0)
                 assert likeness(room.played()[begin:].astype(float), resampled(noise(0.5))) > 0.98
+
+
+async def test_a_sound_daemon_that_says_nothing_any_more_does_not_keep_the_satellite_from_ending(
+    tmp_path: Path,
+) -> None:
+    async with virtual_room(tmp_path) as room:
+        room.environment = {**room.environment, "PULSE_SINK": "loud", "PULSE_SOURCE": "air.monitor"}
+        options = ("--uri", "tcp://127.0.0.1:0", "--no-zeroconf", "--mic", "default", "--snd", "default")
+        assert room.daemon is not None
+        try:
+            async with satellite_in(room, *options) as one:
+                address = (await one.logged("Listening on ")).strip()
+                async with driver(address) as ha:
+                    one.process.send_signal(signal.SIGUSR1)
+                    await ha.expect("audio-chunk")
+                room.daemon.send_signal(signal.SIGSTOP)  # leaving ends the satellite, which must end well
+        finally:
+            room.daemon.send_signal(signal.SIGCONT)

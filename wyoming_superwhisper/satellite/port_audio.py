@@ -6,6 +6,7 @@ anew, for which nothing of it may be open.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import threading
@@ -51,6 +52,14 @@ class Library:
         """It is closed, and need not give way."""
         self._streams.discard(stream)
 
+    @property
+    def stuck(self) -> bool:
+        """Whether something is open still, or being opened; at the end of the process: for good."""
+        free = self._opening.acquire(blocking=False)
+        if free:
+            self._opening.release()
+        return bool(self._streams) or not free
+
     def find_and_open(self, open: Callable[[], Opened]) -> Opened:
         """Open something; where it isn't there, once more with a new list. Raises OSError."""
         try:
@@ -81,7 +90,7 @@ library = Library()
 def portaudio() -> ModuleType:
     """The sounddevice module. Raises `SettingsError` where it or PortAudio is missing."""
     try:
-        return importlib.import_module("sounddevice")
+        module = importlib.import_module("sounddevice")
     except ImportError as error:
         raise SettingsError(
             "Sound devices need the package sounddevice: pip install 'wyoming-superwhisper[satellite]'."
@@ -91,6 +100,15 @@ def portaudio() -> ModuleType:
             "Sound devices need the PortAudio library (Debian: apt install libportaudio2), or give a command, "
             "pulse, arecord or a WAV file as the device."
         ) from error
+    atexit.unregister(_leave_what_is_stuck)  # there is one, and it is called before the module's own
+    atexit.register(_leave_what_is_stuck)
+    return module
+
+
+def _leave_what_is_stuck() -> None:
+    """Have the process end although a sound server says nothing any more: PortAudio would wait for it for ever."""
+    if library.stuck:
+        atexit.unregister(importlib.import_module("sounddevice")._exit_handler)
 
 
 def find_device(name: str, direction: Direction) -> tuple[int | None, dict[str, object]]:
