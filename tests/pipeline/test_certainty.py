@@ -21,7 +21,8 @@ NAMES = ("Salle de bains", "Lampe de chevet", "Lampe de travail", "Desk lamp", "
 @pytest.mark.parametrize(("text", "language"), [
     ("Allume la salle de bain.", "fr"), ("Allume la salle de bains.", "fr"), ("Mets la lampe à 50 pour cent.", "fr"),
     ("Ajoute du lait à la liste de courses.", "fr"), ("Aide-moi, s'il te plaît.", "fr-FR"),
-    ("Turn on the desk lamp.", "en"), ("Add milk to the shopping list.", "en"),
+    ("Mets un minuteur de 52 minutes.", "fr"), ("Turn on the desk lamp.", "en"),
+    ("Add milk to the shopping list.", "en"),
 ])  # fmt: skip
 def test_what_can_only_end_so(text: str, language: str) -> None:
     assert ends_as_it_must(text, language, NAMES)
