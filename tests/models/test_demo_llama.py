@@ -20,11 +20,12 @@ from wyoming_superwhisper.engines.llm_prompt import messages_for, system_text
 from wyoming_superwhisper.models.demo.domain import LANGUAGES, load_domain, load_replies
 from wyoming_superwhisper.models.demo.llama_data import random_sample
 from wyoming_superwhisper.models.demo.llama_homes import demo_home, random_home
+from wyoming_superwhisper.models.demo.llama_writing import bare
 
 pytest.importorskip("llama_cpp")
 
 DEMO = Path(__file__).parents[2] / "wyoming_superwhisper" / "models" / "demo" / "weights" / "llama" / "demo.gguf"
-MAX_WRONG_LOOSE = 0.05
+MAX_WRONG_LOOSE = 0.035
 MAX_TAKEN_FOR_CALLS = 0.015
 """Of sentences never seen: what the shipped model may get wrong."""
 SENTENCES = yaml.safe_load(Path(__file__).with_name("demo_llama_sentences.yaml").read_text(encoding="utf-8"))
@@ -247,8 +248,12 @@ def test_no_unrelated_sentence_of_the_tests_is_learnt() -> None:
         assert bare(random_sample(rng, home).request.text) not in unseen
 
 
-def bare(text: str) -> str:
-    return text.lower().strip(".!? ")
+def test_sentences_kept_to_judge_by_are_never_said() -> None:
+    home = demo_home()
+    rng = random.Random(10)
+    kept = {bare(random_sample(rng, home).request.text) for _ in range(500)}
+    rng = random.Random(10)
+    assert not kept & {bare(random_sample(rng, home, without=kept).request.text) for _ in range(500)}
 
 
 def test_no_reserved_sentence_of_the_domain_is_learnt() -> None:

@@ -1,5 +1,5 @@
-"""Sentences for the demo Llama, drawn at random from the phrase files (`llama_phrases_fr.yaml`, `llama_talk_fr.yaml`,
-`llama_near_fr.yaml` and those of English)."""
+"""Sentences for the demo Llama, drawn at random from its phrase files (`llama_phrases_fr.yaml`, `llama_talk_fr.yaml`,
+`llama_everyday_fr.yaml`, `llama_near_fr.yaml`, `llama_frames_fr.yaml` and those of English)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 
 from wyoming_superwhisper.models.demo.domain import FOLDER
 
+_KINDS = ("phrases", "talk", "everyday", "near", "frames")
 _TOKEN = re.compile(r"[\[\]()|]|\{\w+\}|[^\[\]()|{}]+")
 _ELIDED = re.compile(
     r"\b([qQ]u|[dD]|[nN]|[lL]|[jJ])e (?=(?:il|elle|on|un|une|en|a|aérer|éclairer|allumer|éteindre|ouvrir|augmenter|"
@@ -127,10 +128,7 @@ class Phrases:
 @lru_cache(maxsize=4)
 def load_phrases(language: str) -> Phrases:
     """The phrase files of a language."""
-    files = [
-        yaml.safe_load((FOLDER / f"llama_{kind}_{language}.yaml").read_text(encoding="utf-8"))
-        for kind in ("phrases", "talk", "near")
-    ]
+    files = [yaml.safe_load((FOLDER / f"llama_{kind}_{language}.yaml").read_text(encoding="utf-8")) for kind in _KINDS]
     lists = {name: words for file in files for name, words in file["lists"].items()}
     return Phrases(language, {name: part for file in files for name, part in file.items()} | {"lists": lists})
 

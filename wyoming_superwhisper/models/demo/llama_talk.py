@@ -28,6 +28,9 @@ NO_ANSWER = {
 }  # fmt: skip
 
 
+_AGREED = {"fr": "D'accord.", "en": "All right."}
+
+
 _DECIDING = {
     "fr": re.compile(
         r"\b(?:(?P<thing>lumière|lumières|clarté|éclairage|chaleur|chauffage|bruit|musique|fraîcheur|air frais)|"
@@ -93,6 +96,13 @@ def talk(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     return (), wrapped(phrases, text, rng, 0.15), NO_ANSWER[phrases.language][section]
 
 
+def everyday(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """Talk of anything but a home: health, work, food, travel, knowledge."""
+    section = rng.choices(("statement", "question", "request"), (60, 25, 15))[0]
+    text = phrases.say(rng.choice(phrases.section("everyday")[section]), rng)
+    return (), wrapped(phrases, text, rng, 0.1), NO_ANSWER[phrases.language][section]
+
+
 def near(phrases: Phrases, home: Home, rng: random.Random) -> Made:
     """Talk of rooms, light, warmth, sound and doors that asks for nothing: what was, what others have, figures."""
     text = phrases.say(rng.choice(phrases.section("near")), rng)
@@ -101,6 +111,28 @@ def near(phrases: Phrases, home: Home, rng: random.Random) -> Made:
         text = phrases.say("{opinion} {text}", rng, {"text": text})
     kind = "question" if is_question else "statement"
     return (), wrapped(phrases, text, rng, 0.1), NO_ANSWER[phrases.language][kind]
+
+
+def framed(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """What would stand for a call, but told of another time, of a story, quoted, denied or only supposed."""
+    template = rng.choice(phrases.section("frames"))
+    complaint = _complaint(phrases, home, rng) if "{complaint}" in template else ""
+    text = phrases.say(template, rng, {"complaint": complaint})
+    kind = "question" if text.endswith("?") else "statement"
+    return (), wrapped(phrases, text, rng, 0.08), NO_ANSWER[phrases.language][kind]
+
+
+def _complaint(phrases: Phrases, home: Home, rng: random.Random) -> str:
+    """Words that would stand for a call by themselves."""
+    template = rng.choice(rng.choice(phrases.section("loose"))["say"])
+    needed = any(place in template for place in ("{the}", "{of}", "{into}"))
+    return with_room(phrases, template, room_to_name(phrases, home, rng, needed), rng)
+
+
+def declined(phrases: Phrases, home: Home, rng: random.Random) -> Made:
+    """That something shall be left as it is."""
+    text = phrases.say(rng.choice(phrases.section("declined")), rng)
+    return (), wrapped(phrases, text, rng, 0.1), _AGREED[phrases.language]
 
 
 def spoilt(phrases: Phrases, home: Home, rng: random.Random) -> Made:

@@ -11,11 +11,12 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +26,7 @@ from wyoming_superwhisper.models.demo.llama_export import read_gguf, write_gguf
 from wyoming_superwhisper.models.demo.llama_homes import any_home, random_home
 from wyoming_superwhisper.models.demo.llama_model import DemoLlama, Prompts, Shape
 from wyoming_superwhisper.models.demo.llama_tokens import ChatTokens, make_tokenizer
+from wyoming_superwhisper.models.demo.llama_writing import bare
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +35,6 @@ OUTPUT = FOLDER / "weights" / "llama" / "demo.gguf"
 _HOMES = 1
 """Homes in one step; each has its prompt evaluated once, for all its conversations."""
 _CONVERSATIONS = 36
-_BRIEF_UNTIL = 0.7
-"""Share of the steps after which nearly every prompt is a whole one; who is taught further reads only such."""
 _BATCHES = 4
 """Steps taken in the same homes, each with conversations of like lengths."""
 _ASKED_SHARE, _ASKED_WEIGHT = 0.1, 0.3
@@ -69,9 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     run = Training(ChatTokens(tokenizer), shape, options, weights)
     run.to_the_end()
+    if weights is not None:
+        run.model.load_state_dict(mixed(run.model.state_dict(), weights, options.kept_share))
     write_gguf(run.model, tokenizer, options.output)
     logger.info("wrote %s, %.2f MB", options.output, options.output.stat().st_size / 1e6)
     return 0
+
+
+def mixed(learnt: Mapping[str, Tensor], known: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Weights between those that were begun with and those that were learnt from them; `share`: of the former.
+
+    Of two such models each errs elsewhere, and what lies between them errs less than either.
+    """
+    return {name: torch.lerp(weight, known[name].to(weight.dtype), share) for name, weight in learnt.items()}
 
 
 class Training:
@@ -85,6 +95,7 @@ class Training:
         self.model = DemoLlama(shape)
         self._chat = chat
         self._options = options
+        self._kept_out = frozenset(text for path in options.without for text in _texts_of(path))
         self._step = 0
         self._seconds = 0.0
         self._optimizers = _optimizers(self.model, options.rate)
@@ -123,7 +134,10 @@ class Training:
         count = _CONVERSATIONS // len(homes)
         pools = []
         for home in homes:
-            pool = [self._chat.conversation(random_sample(rng, home, brief), home) for _ in range(_BATCHES * count)]
+            pool = [
+                self._chat.conversation(random_sample(rng, home, brief, self._kept_out), home)
+                for _ in range(_BATCHES * count)
+            ]
             pools.append(sorted(pool, key=lambda one: len(one[0])))
         parts = [[pool[part * count :][:count] for pool in pools] for part in range(_BATCHES)]
         lengths = torch.tensor([len(prompt) for prompt in prompts])
@@ -132,8 +146,8 @@ class Training:
 
     def _is_brief(self, rng: random.Random) -> bool:
         """Whether to learn without instructions and home: three times as fast, but only for the first part."""
-        until = 0.0 if self._options.begin_with else _BRIEF_UNTIL
-        return rng.random() < (0.85 if self._step < self._options.steps * until else 0.05)
+        until = self._options.steps * self._options.brief_until
+        return rng.random() < (0.85 if self._step < until else 0.05)
 
     def _learn(self, batch: Batch, prompts: Asked) -> float:
         for optimizer in self._optimizers:
@@ -185,7 +199,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=OUTPUT, help="where the model is written")
     parser.add_argument("--name", default="demo", help="name of the checkpoint, to keep several runs apart")
     parser.add_argument("--begin-with", type=Path, help="a GGUF that was made here, to be taught further")
+    parser.add_argument(
+        "--kept-share", type=float, default=0.0, help="how much of what it began with is mixed into what is written"
+    )
     parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument(
+        "--brief-until",
+        type=float,
+        default=0.7,
+        help="share of the steps with mostly no instructions and home, three times as fast; 0 to teach further",
+    )
+    parser.add_argument(
+        "--without", type=Path, nargs="*", default=(), help="YAML files of sentences to judge by, never to be learnt"
+    )
     parser.add_argument("--rate", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--vocabulary", type=int, default=3072)
     parser.add_argument("--threads", type=int, default=1)
@@ -197,6 +223,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=1)
     return parser
+
+
+def _texts_of(path: Path) -> Iterator[str]:
+    """Every text in a YAML file, bare."""
+    parts: list[Any] = [yaml.safe_load(path.read_text(encoding="utf-8"))]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            yield bare(part)
+        elif isinstance(part, dict | list):
+            parts += part.values() if isinstance(part, dict) else part
 
 
 def _optimizers(model: DemoLlama, rate: float) -> list[torch.optim.Optimizer]:

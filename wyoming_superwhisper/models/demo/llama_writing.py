@@ -12,7 +12,11 @@ _EXPANSIONS = (
     ("don't", "do not"), ("isn't", "is not"), ("we're", "we are"), ("I'd ", "I would "), ("I've ", "I have "),
     ("what's", "what is"),
 )  # fmt: skip
-_NEGATIVE = re.compile(r"\b(pas|plus|ne|n'\w+|no|not|n't|never|trop|too|moins|less|sans|without)\b|n't")
+_TURNING = re.compile(
+    r"\b(?:pas|plus|ne|n'\w+|ni|no|not|nor|never|trop|too|moins|less|sans|without|si|s'il|if|quand|when|"
+    r"was|were|had|been|eu|fit|chez|said|dit)\b|n't|[«:']\s"
+)
+"""Where a word lost may turn the meaning round: what denies, supposes, or tells of another time or somebody else."""
 
 
 def written_form(text: str, language: str, rng: random.Random) -> str:
@@ -53,7 +57,7 @@ def bare(text: str) -> str:
 
 def _without_a_word(text: str, rng: random.Random) -> str:
     words = text.split()
-    if len(words) < 4 or _NEGATIVE.search(text):
+    if len(words) < 4 or _TURNING.search(text):
         return text
     short = [index for index, word in enumerate(words) if len(word) <= 3]
     if short:
