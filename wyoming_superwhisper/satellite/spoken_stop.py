@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -27,10 +28,14 @@ OVER_S = 0.35
 """Silence that ends a piece of speech, in seconds."""
 BEFORE_S = 0.5
 """What is sent of the time before a voice was sure, in seconds."""
+SOFT_S = 0.1
+"""A word begins softly: so much before something louder than the echo is part of it, in seconds."""
 LONGEST_S = 2.0
 """A longer piece of speech is none of these phrases, in seconds."""
 HELD_S = 0.2
 """What follows something louder than the echo counts as speech too, for this long, in seconds."""
+KEPT_S = BEFORE_S + LONGEST_S + OVER_S + 1.0
+"""What is remembered of what was heard, in seconds."""
 ANSWER_S = 3.0
 """Longest wait for the words of one piece, in seconds."""
 
@@ -59,6 +64,10 @@ class SpokenStop:
         self._utterance: Utterance | None = None
         self._begun_at: int | None = None
         self._held_until = 0
+        self._heard = bytearray()
+        """What was heard last, silent where it was only the echo: a recogniser would find words in that."""
+        self._soft: deque[bytes] = deque()
+        """What was heard just now, with its echo."""
         self._asking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,15 +112,30 @@ class SpokenStop:
             return
         position = self._ears.position
         if self._known.is_exceeded_by(chunk):
+            self._unmute_soft()
             self._held_until = position + SPEECH.bytes_of(HELD_S)
-        self._utterance.feed(chunk if position < self._held_until else bytes(len(chunk)))
+        loud = chunk if position < self._held_until else bytes(len(chunk))
+        self._remember(chunk, loud)
+        self._utterance.feed(loud)
         if self._utterance.begun and self._begun_at is None:
             self._begun_at = position
         if self._utterance.over and self._begun_at is not None:
             begun_at = self._begun_at
             self._listen_anew()
             if position - begun_at <= SPEECH.bytes_of(LONGEST_S):
-                self._ask(self._ears.heard_since(begun_at - SPEECH.bytes_of(BEFORE_S)))
+                since = begun_at - SPEECH.bytes_of(BEFORE_S)
+                self._ask(bytes(self._heard[max(0, len(self._heard) - (position - since)) :]))
+
+    def _remember(self, chunk: bytes, loud: bytes) -> None:
+        self._heard += loud
+        del self._heard[: -SPEECH.bytes_of(KEPT_S)]
+        self._soft.append(chunk)
+        while sum(map(len, self._soft)) - len(self._soft[0]) >= SPEECH.bytes_of(SOFT_S):
+            self._soft.popleft()
+
+    def _unmute_soft(self) -> None:
+        soft = b"".join(self._soft)
+        self._heard[max(0, len(self._heard) - len(soft)) :] = soft
 
     def _ask(self, audio: bytes) -> None:
         """Have the words of this piece found, unless those of another are being found."""
