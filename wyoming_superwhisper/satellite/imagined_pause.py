@@ -14,12 +14,13 @@ from typing import Any, Protocol
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.satellite.noise_floor import NoiseFloor
 
-CUTS_S = (0.05, 0.08, 0.11, 0.14, 0.17, 0.2)
+CUTS_S = (0.0, 0.05, 0.08, 0.11, 0.14, 0.17, 0.2)
 """How long before a suspicion the word may have ended, in seconds: each is tried."""
 END_CUTS_S = (0.0, 0.03, 0.06, 0.09, 0.12, 0.15, 0.18, 0.21, 0.24, 0.27, 0.3)
 """How long before its estimated end a word that was heard may have ended, in seconds."""
-BEFORE_S = 1.2
-"""What is judged again of what was heard before the cut, in seconds: the word, and some of what was before it."""
+BEFORE_S = 1.6
+"""What is judged again of what was heard before the cut, in seconds: the word, and what was before it. With less of
+that the model takes the middle of other speech for the word."""
 AS_GOOD = 0.01
 """A cut is as good as the best one when its certainty is at most this much lower."""
 PAUSE_S = 0.24
