@@ -23,7 +23,7 @@ from wyoming_superwhisper.errors import NotAllowed, SettingsError, from_code
 
 
 async def ping(uri: str) -> str:
-    async with await client.Connection.open(uri, 3, 3) as connection:
+    async with await client.Connection.open(uri, WAIT_S, WAIT_S) as connection:
         await connection.send(Event("ping", {"text": "?"}))
         return (await connection.receive()).type
 
@@ -73,7 +73,7 @@ async def test_turns_run_over_tls_too(tmp_path: Path) -> None:
         uri = f"tls://localhost:{fakes.server.port}?ca={authority.file}".replace("localhost", "127.0.0.1")
         assert await client.transcribe(uri, b"\x10\x10" * 16_000) == "bonjour"
         assert (await client.ask(uri, "ça va ?", execute=True)).text == "Oui."
-        async with await client.Connection.open(uri, answer_s=5) as connection:  # an error arrives before the end
+        async with await client.Connection.open(uri, answer_s=WAIT_S) as connection:  # an error arrives before the end
             await connection.send(Event("synthesize", {"text": "Bonjour.", "voice": {"name": "../../etc/passwd"}}))
             assert (await connection.receive_any()).data["code"] == "unknown-voice"
             with pytest.raises(client.Disconnected):
