@@ -95,7 +95,8 @@ async def send_half_a_payload(writer: asyncio.StreamWriter) -> None:
 
 
 async def ask_for_much(writer: asyncio.StreamWriter) -> None:
-    writer.write(encode(Event("synthesize", {"text": LONG_TEXT})) + b'{"type": "describe"}\n' * 2_000)
+    """More than all buffers on the way hold, also where speech takes its time."""
+    writer.write(b'{"type": "describe"}\n' * 4_000 + encode(Event("synthesize", {"text": LONG_TEXT})))
     await writer.drain()
 
 
