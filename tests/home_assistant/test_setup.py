@@ -12,7 +12,7 @@ from zeroconf.asyncio import AsyncServiceBrowser, AsyncZeroconf
 from tests.conftest import RunningServer, free_port, start_server
 from tests.home_assistant.core import HomeAssistantCore
 from tests.home_assistant.link import Link
-from tests.home_assistant.voice import PLATFORMS, Voice, add_by_hand, remove, voice_of
+from tests.home_assistant.voice import PLATFORMS, Voice, add_by_hand, remove
 from tests.waiting import WAIT_S
 
 pytestmark = [pytest.mark.home_assistant, pytest.mark.timeout(600)]
@@ -181,12 +181,3 @@ async def discovered(link: Link) -> dict[str, object]:
             await news.next()
     [flow] = found
     return flow
-
-
-async def test_what_was_added_by_hand_is_not_offered_again(
-    home_assistant: HomeAssistantCore, server: RunningServer
-) -> None:
-    async with home_assistant.connect() as link:
-        first = await voice_of(link, server)
-        assert (await voice_of(link, server)).entry == first.entry
-        assert await flows(link) == []
