@@ -120,7 +120,8 @@ async def _other_side(settings: SatelliteSettings) -> Finding:
         if info.asr and info.tts:
             return Finding(True, f"The server at {uri} answers.")
         trouble = f"{uri} is no server for satellites: it can't hear or can't speak."
-    return Finding(False, f"No server: {trouble}. Is it running, and does its server.allow let this machine in?")
+    end = "" if trouble.endswith((".", "?")) else "."
+    return Finding(False, f"No server: {trouble}{end} It must run, and its server.allow must let this machine in.")
 
 
 def _listening(uri: str) -> Finding:
