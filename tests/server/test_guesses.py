@@ -146,7 +146,9 @@ async def test_two_hundred_commands_are_answered_with_the_text_of_generate(serve
 async def test_the_second_turn_is_prepared_through_home_assistants_three_connections(served: Served) -> None:
     question = spoken("Raconte-moi une blague.", "fr")
     before = {stage: served.guesses(stage, "kept") for stage in ("llm", "tts")}
-    for turn in range(5):  # the model is told the minute: what was prepared in the one before is not asked for
+    # The second may go on with the only conversation there is, which this client doesn't; and the model is told the
+    # minute, so what was prepared in the one before is not asked for.
+    for turn in range(5):
         async with client(served.server) as one:
             text = await stream(one, question, "fr")
         async with client(served.server) as one:
