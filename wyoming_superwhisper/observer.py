@@ -81,10 +81,10 @@ class CardFigures:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Memory that the engines take, as it was found last."""
+    """Memory that the engines take."""
 
     memory_bytes: Mapping[str, int]
-    """Resident memory by engine."""
+    """Resident memory by engine, of all its processes."""
     gpu_memory_bytes: Mapping[str, int]
     """Video memory by engine, where the card says."""
     card: CardFigures | None = None

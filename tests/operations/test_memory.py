@@ -70,9 +70,11 @@ def house(monkeypatch: pytest.MonkeyPatch) -> House:
     return House(monkeypatch)
 
 
-async def test_what_is_found_is_shown(house: House) -> None:
+async def test_what_the_workers_take_is_shown_as_it_is_now(house: House) -> None:
+    assert house.watch.usage.memory_bytes == {"whisper": 401 * MB, "light": 101 * MB}
     await house.watch.look()
-    assert house.watch.usage == Usage({"whisper": 401 * MB, "light": 101 * MB}, {})
+    house.own[2] = 300
+    assert house.watch.usage == Usage({"whisper": 401 * MB, "light": 301 * MB}, {})
 
 
 async def test_a_worker_that_grows_past_its_limit_is_replaced(house: House) -> None:

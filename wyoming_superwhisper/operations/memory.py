@@ -18,7 +18,7 @@ from wyoming_superwhisper import gpu
 from wyoming_superwhisper.config.settings import Settings
 from wyoming_superwhisper.engines.front.availability import WorkerState
 from wyoming_superwhisper.errors import EngineUnavailable
-from wyoming_superwhisper.observer import Usage
+from wyoming_superwhisper.observer import CardFigures, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -109,13 +109,22 @@ class MemoryWatch:
         available: Callable[[], int] = available_memory,
     ) -> None:
         """`settings`: those that hold now. `card`: None where no worker uses one."""
-        self.usage = Usage({}, {})
         self._workers = workers
         self._settings = settings
         self._card = card
         self._read = read
         self._available = available
         self._ages: dict[str, _Age] = {}
+        self._video: dict[str, int] = {}
+        self._figures: CardFigures | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """Resident memory as it is now, cheap to read; video memory and the card's figures as they were found last."""
+        resident = {
+            name: sum(self._read(pid).resident for pid in worker.pids) for name, worker in self._workers.items()
+        }
+        return Usage(resident, self._video, self._figures)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -130,25 +139,21 @@ class MemoryWatch:
 
     async def look(self) -> None:
         """Look once, and order what must be done."""
-        figures, by_pid = self.usage.card, dict[int, int]()
+        by_pid: dict[int, int] = {}
         if self._card is not None:
-            figures, by_pid = await asyncio.to_thread(self._card.read)
-        own: dict[str, int] = {}
-        resident: dict[str, int] = {}
+            self._figures, by_pid = await asyncio.to_thread(self._card.read)
         video: dict[str, int] = {}
         for name, worker in self._workers.items():
-            each = [self._read(pid) for pid in worker.pids]
-            resident[name] = sum(one.resident for one in each)
-            own[name] = self._read(worker.pid).own if worker.pid is not None else 0
             if on_card := [by_pid[pid] for pid in worker.pids if pid in by_pid]:
                 video[name] = sum(on_card)
-        self.usage = Usage(resident, video, figures)
+        self._video = video
         for name, worker in self._workers.items():
             if worker.state is WorkerState.READY:
-                self._judge(name, worker, own[name], video)
+                self._judge(name, worker, video)
 
-    def _judge(self, name: str, worker: Worker, own: int, video: Mapping[str, int]) -> None:
+    def _judge(self, name: str, worker: Worker, video: Mapping[str, int]) -> None:
         settings = self._settings()
+        own = self._read(worker.pid).own if worker.pid is not None else 0
         age = self._age(name, worker, own)
         idle_s = settings.gpu.idle_unload_s
         if idle_s and name in UNLOADABLE and worker.idle_s >= idle_s:
@@ -200,7 +205,7 @@ class MemoryWatch:
             return False
         if name not in video:
             return True
-        figures, limit = self.usage.card, self._settings().gpu.memory_limit_mb * _MB
+        figures, limit = self._figures, self._settings().gpu.memory_limit_mb * _MB
         if figures is None or figures.memory_total_bytes - figures.memory_used_bytes < video[name] + SPARE_MB * _MB:
             return False
         return not limit or sum(video.values()) + video[name] <= limit
