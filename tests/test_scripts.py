@@ -229,3 +229,47 @@ def test_the_last_lines_of_the_tests_say_which_run_has_failed_and_which_of_its_t
         "test: satellites: FAILED (status 3)",
         "    FAILED tests/test_x.py::test_y",
     ]
+
+
+TRIED = """
+import pathlib
+import pytest
+
+@pytest.mark.parametrize("name", ["a - b", "b", "c", "d"])
+def test_that(name):
+    tries, first = pathlib.Path(name), {first!r}
+    tries.write_text(tries.read_text() + "." if tries.exists() else ".")
+    assert name not in first or len(tries.read_text()) > 1
+    assert name != {always!r}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "always", "options", "status", "tries"),
+    [
+        (["a - b", "c"], "", ["--again"], 0, "2121"),  # what fails once is tried once more, and nothing else
+        (["a - b"], "", [], 1, "1111"),  # not unless asked
+        (["a - b"], "c", ["--again"], 1, "2121"),  # a defect fails again
+        (["a - b", "b", "c", "d"], "", ["--again"], 1, "1111"),  # so many are no accident
+    ],
+)
+def test_what_fails_may_be_tried_once_more(
+    tmp_path: Path, first: list[str], always: str, options: list[str], status: int, tries: str
+) -> None:
+    for folder in ("script", "tests", ".venv/bin"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "script" / "test", tmp_path / "script")
+    for program, command in (("script/setup", "exit 0"), (".venv/bin/python", f'exec "{sys.executable}" "$@"')):
+        (tmp_path / program).write_text(f"#!/bin/sh\n{command}\n")
+        (tmp_path / program).chmod(0o755)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    long\n    system\n    gpu\n    home_assistant\n")
+    (tmp_path / "tests" / "test_tried.py").write_text(TRIED.format(first=first, always=always))
+    done = subprocess.run(
+        [tmp_path / "script" / "test", *options, "tests/test_tried.py"],
+        capture_output=True, text=True, check=False, timeout=WAIT_S,
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+    )  # fmt: skip
+    assert done.returncode == status, done.stdout + done.stderr
+    assert "".join(str(len((tmp_path / name).read_text())) for name in ("a - b", "b", "c", "d")) == tries
+    late = done.stdout.split("test: these tests: passed", 1)[1:]
+    assert [line.count("ONLY AT THE SECOND TRY") for line in late] == ([len(first)] if not status else [])
