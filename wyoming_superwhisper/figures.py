@@ -131,11 +131,12 @@ def _get(page: str, path: str, timeout_s: float) -> tuple[int, str]:
         connection.request("GET", path, headers={"Accept": "text/plain"})
         answer = connection.getresponse()
         return answer.status, answer.read(MOST_BYTES).decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    except OSError as error:
         raise Unreachable(
-            f"http://{page} does not answer ({reason}): does a server with --metrics {page} run there?"
+            f"http://{page} does not answer ({error.strerror or error}): does a server with --metrics {page} run there?"
         ) from error
+    except http.client.HTTPException as error:
+        raise Unreachable(f"http://{page} is no page of this server (it doesn't speak HTTP)") from error
     finally:
         connection.close()
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
 import pytest
+from wyoming.error import Error
 
 from tests.cli.conftest import Command
 from tests.operations.test_metrics import filled
+from tests.scripted_server import Peer, Script, ScriptedServer
 from wyoming_superwhisper.access import AllowList
 from wyoming_superwhisper.cli.top import screen
 from wyoming_superwhisper.figures import parse
@@ -85,3 +87,13 @@ def test_health_over_http_has_an_exit_status(command: Command, page: str) -> Non
     gone = command("top", "--metrics", "127.0.0.1:1", "--once")
     assert gone.status == 1
     assert "does not answer" in gone.err
+
+
+def test_an_address_that_is_no_page_is_one_line(command: Command, scripted: Callable[[Script], ScriptedServer]) -> None:
+    async def wyoming(peer: Peer) -> None:
+        await peer.reader.readline()
+        await peer.send(Error("The header line of an event is not JSON."))
+
+    other = command("top", "--metrics", scripted(wyoming).uri.removeprefix("tcp://"), "--once")
+    assert (other.status, len(other.err.splitlines())) == (1, 1)
+    assert "no page of this server" in other.err

@@ -39,6 +39,7 @@ def python(program: str) -> str:
     [
         ("off", Device("off")),
         ("a b/c.WAV", Device("wav", "a b/c.WAV")),
+        ("wav:question", Device("wav", "question")),
         ("command:rec -x", Device("command", "rec -x")),
         (f"{sys.executable} -V", Device("command", f"{sys.executable} -V")),
         ("pulse", Device("pulse")),
@@ -138,6 +139,7 @@ async def test_a_command_that_fails_says_why(caplog: pytest.LogCaptureFixture) -
     "settings",
     [
         MicSettings(device="missing.wav"),
+        MicSettings(device=f"wav:{__file__}"),
         MicSettings(device="command:"),
         MicSettings(device="command:'unbalanced"),
         MicSettings(device="command:no-such-program-anywhere"),

@@ -10,6 +10,7 @@ import shlex
 import signal
 import socket
 import sys
+import tempfile
 import termios
 import time
 from dataclasses import replace
@@ -312,7 +313,7 @@ async def test_a_signal_ends_it_at_once_also_without_a_server(sign: signal.Signa
         uri = f"tcp://127.0.0.1:{nobody.getsockname()[1]}"
         process = await start_satellite(uri, "command:sleep 60", "off")
         assert process.stderr is not None
-        await asyncio.wait_for(process.stderr.readuntil(b"Trying again"), WAIT_S)
+        await asyncio.wait_for(process.stderr.readuntil(b"trying again"), WAIT_S)
         process.send_signal(sign)
         _, log = await asyncio.wait_for(process.communicate(), WAIT_S)
     assert process.returncode == 0
@@ -408,6 +409,8 @@ async def test_the_button_cuts_an_answer_off_and_the_server_is_told_by_a_new_con
         ("command:no-such-program", "off", "no-such-program"),
         ("off", "off", "microphone can't be off"),
         ("command:sleep 1", "/no/folder/out.wav", "/no/folder/out.wav"),
+        ("command:sleep 1", f"wav:{tempfile.gettempdir()}", "is a folder"),
+        (f"wav:{__file__}", "off", "not a PCM WAV file"),
     ],
 )
 async def test_a_wrong_device_is_one_sentence_and_status_2(microphone: str, speaker: str, sentence: str) -> None:

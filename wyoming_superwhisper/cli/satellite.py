@@ -49,10 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     mic = parser.add_mutually_exclusive_group()
     mic.add_argument("--mic", metavar="DEVICE", help="microphone: part of a name, pulse, arecord, command:LINE")
-    mic.add_argument("--wav", dest="mic", metavar="FILE", help="hear this WAV file instead of a microphone")
+    mic.add_argument(
+        "--wav", dest="mic", type=_wav_file, metavar="FILE", help="hear this WAV file instead of a microphone"
+    )
     snd = parser.add_mutually_exclusive_group()
     snd.add_argument("--snd", metavar="DEVICE", help="loudspeaker: part of a name, pulse, aplay, command:LINE, off")
-    snd.add_argument("--output", dest="snd", metavar="FILE", help="write the answer to this WAV file instead")
+    snd.add_argument(
+        "--output", dest="snd", type=_wav_file, metavar="FILE", help="write the answer to this WAV file instead"
+    )
     parser.add_argument(
         "--wake-word", action="append", metavar="NAME", help="wake word to listen for; repeatable (none: push to talk)"
     )
@@ -87,6 +91,11 @@ def run(options: argparse.Namespace) -> int:
     from wyoming_superwhisper.satellite import app
 
     return app.run(settings)
+
+
+def _wav_file(path: str) -> str:
+    """The device that is this file, whatever it is called."""
+    return f"wav:{path}"
 
 
 def _own_folder() -> Path:

@@ -54,7 +54,7 @@ class MicSettings:
     """The microphone."""
 
     device: str = "default"
-    """default, part of a device's name or its index, pulse, arecord, a WAV file, or command:LINE that writes s16le."""
+    """default, part of a device's name or its index, pulse, arecord, wav:FILE, or command:LINE that writes s16le."""
     rate: int = field(default=0, metadata=_RATE)
     """Sample rate in Hz; 0: what the device prefers (a command: 16000)."""
     channels: int = field(default=1, metadata=between(1, 32))
@@ -76,7 +76,7 @@ class SndSettings:
     """The loudspeaker."""
 
     device: str = "default"
-    """default, part of a device's name or its index, pulse, aplay, a WAV file, command:LINE that reads s16le, off."""
+    """default, part of a device's name or its index, pulse, aplay, wav:FILE, command:LINE that reads s16le, off."""
     rate: int = field(default=0, metadata=_RATE)
     """Sample rate in Hz; 0: what the device prefers (a command or file: 22050)."""
     channels: int = field(default=1, metadata=between(1, 2))

@@ -242,7 +242,7 @@ class ServerLink:
     def _tell(self, trouble: str) -> None:
         """One line for each new trouble, not one for each attempt."""
         if trouble != self._trouble:
-            logger.warning("No connection to the server: %s. Trying again.", trouble.rstrip("."))
+            logger.warning("No connection to the server, trying again: %s", trouble)
         self._trouble = trouble
 
 

@@ -29,6 +29,8 @@ def parse_device(setting: str) -> Device:
         return Device("off")
     if head == "command":
         return Device("command", rest)
+    if head == "wav":
+        return Device("wav", rest)
     if text.lower().endswith(".wav"):
         return Device("wav", text)
     if head == "pulse":

@@ -70,7 +70,7 @@ class EventService:
                         backoff.succeeded()
             except SuperwhisperError as error:
                 if str(error) != self._trouble:
-                    logger.warning("The event service can't be told: %s. Trying again.", error)
+                    logger.warning("The event service can't be told, trying again: %s", error)
                 self._trouble = str(error)
             await backoff.pause()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 import wave
 from pathlib import Path
@@ -91,8 +92,13 @@ class WavSink:
 
 
 def _writable(path: str) -> Path:
-    """The path of a file to be written. Raises `SettingsError` where its folder is not there."""
+    """The path of a file to be written. Raises `SettingsError` where it can't be, as far as that shows beforehand."""
     target = Path(path)
-    if not target.resolve().parent.is_dir():
+    folder = target.resolve().parent
+    if not folder.is_dir():
         raise SettingsError(f"The folder of {path} does not exist.")
+    if target.is_dir():
+        raise SettingsError(f"{path} is a folder: name a file in it.")
+    if not os.access(target if target.exists() else folder, os.W_OK):
+        raise SettingsError(f"{path} can't be written: permission denied.")
     return target

@@ -116,7 +116,7 @@ class SatelliteDriver:
     def _tell(self, trouble: str) -> None:
         """One line for each new trouble, not one for each attempt."""
         if trouble != self._trouble:
-            logger.warning("No connection to the satellite %s: %s. Trying again.", self.name, trouble.rstrip("."))
+            logger.warning("No connection to the satellite %s, trying again: %s", self.name, trouble)
         self._trouble = trouble
 
     # --- what the satellite says ---
