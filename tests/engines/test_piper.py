@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -287,3 +290,12 @@ def two_speakers(folder: Path) -> dict[str, dict[str, str]]:
     config |= {"num_speakers": 2, "speaker_id_map": {"low": 0, "high": 1}}
     path.with_suffix(".onnx.json").write_text(json.dumps(config))
     return {"two": {"model": str(path), "config": str(path) + ".json"}}
+
+
+def test_onnxruntime_tells_its_maker_nothing(tmp_path: Path) -> None:
+    """A report is written down below the home before it is sent: as long as there is nothing, nothing is sent."""
+    program = "import sys, wyoming_superwhisper, onnxruntime; onnxruntime.InferenceSession(sys.argv[1])"
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)}
+    model = WEIGHTS / f"{FRENCH}.onnx"
+    subprocess.run([sys.executable, "-c", program, model], env=environment, check=True, cwd=tmp_path, timeout=60)
+    assert list(tmp_path.iterdir()) == []
