@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from wyoming_superwhisper.endpointing import VoiceTracker
@@ -163,8 +164,18 @@ class FakeEngine:
 
 
 def _is_open(data: Mapping[str, Any]) -> bool:
-    """Whether what waits for the file `gate` may go on; what names none needn't wait."""
-    return "gate" not in data or (bool(data["gate"]) and os.path.exists(data["gate"]))
+    """Whether what waits for the file `gate` may go on (what names none needn't wait); `awaited` says that it does."""
+    if "gate" not in data:
+        return True
+    if not data["gate"]:
+        return False
+    awaited(data["gate"]).touch()
+    return os.path.exists(data["gate"])
+
+
+def awaited(gate: str | os.PathLike[str]) -> Path:
+    """A file that is there once an engine waits for this gate: what is asked of a worker has not reached it yet."""
+    return Path(f"{os.fspath(gate)}.awaited")
 
 
 class FakeStreams:

@@ -109,7 +109,9 @@ async def test_a_worker_that_grows_past_its_limit_is_replaced_and_nobody_notices
                 answered += 1
 
         asking = asyncio.create_task(ask())
-        await asyncio.sleep(0.2)  # it has been looked at as it was at first
+        watch = operations._watch
+        assert watch is not None
+        await until(lambda: "whisper" in watch._ages and watch._ages["whisper"].own)  # looked at as it was at first
         await worker.call("hog", {"bytes": 300_000_000})
         await asyncio.wait_for(asking, WAIT_S)
         assert answered > 20

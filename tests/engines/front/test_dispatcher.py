@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.engines.front.fake_worker import running
+from tests.fakes import awaited
 from tests.waiting import WAIT_S, until
 from wyoming_superwhisper.engines.base import Priority
 from wyoming_superwhisper.engines.front.dispatcher import WorkLimits
@@ -134,16 +135,17 @@ async def test_finals_are_served_before_guesses_in_order(shared: WorkerProcess, 
 
 
 async def test_a_final_preempts_the_newest_guess_which_runs_again_later(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
+    gates = [tmp_path / name for name in ("old", "new")]
     async with running({"capacity": 2}) as worker:
         guesses = [
-            asyncio.create_task(worker.call("wait", {"gate": str(gate), "name": name}, priority=Priority.GUESS))
-            for name in ("old", "new")
+            asyncio.create_task(worker.call("wait", {"gate": str(gate), "name": gate.name}, priority=Priority.GUESS))
+            for gate in gates
         ]
-        await until(lambda: worker.running == 2)
+        await until(lambda: all(awaited(gate).exists() for gate in gates))
         await worker.call("echo", {"name": "final"})
         assert not any(guess.done() for guess in guesses)
-        gate.touch()
+        for gate in gates:
+            gate.touch()
         await asyncio.gather(*guesses)
         assert (await worker.call("order")).data["order"] == ["old", "new", "final", "new"]
         assert worker.preempted == 1
@@ -162,7 +164,7 @@ async def test_a_preempted_guess_that_has_begun_to_answer_is_busy(shared: Worker
 
 async def test_a_promoted_guess_is_served_as_a_final_and_not_preempted(shared: WorkerProcess) -> None:
     worker = shared
-    running_guess = worker.submit("sleep", {"s": 0.2, "name": "running"}, priority=Priority.GUESS)
+    running_guess = worker.submit("sleep", {"s": 1.0, "name": "running"}, priority=Priority.GUESS)
     waiting_guess = worker.submit("echo", {"name": "waiting"}, priority=Priority.GUESS)
     worker.promote(running_guess)
     worker.promote(waiting_guess)
@@ -177,12 +179,14 @@ async def test_a_promoted_guess_is_served_as_a_final_and_not_preempted(shared: W
 # --- cancelling ---
 
 
-async def test_a_cancelled_call_never_reaches_the_worker_or_leaves_it_soon() -> None:
+async def test_a_cancelled_call_never_reaches_the_worker_or_leaves_it_soon(tmp_path: Path) -> None:
     records: list[JobRecord] = []
+    never = tmp_path / "gate"
     async with running(on_job=records.append) as worker:
-        in_worker = asyncio.create_task(worker.call("wait", {"gate": "", "name": "running"}))
+        in_worker = asyncio.create_task(worker.call("wait", {"gate": str(never), "name": "running"}))
         in_queue = asyncio.create_task(worker.call("echo", {"name": "waiting"}))
-        await until(lambda: (worker.running, worker.waiting(Priority.FINAL)) == (1, 1))
+        await until(lambda: awaited(never).exists() and worker.waiting(Priority.FINAL) == 1)
+        assert worker.running == 1
         in_queue.cancel()
         await asyncio.sleep(0)
         assert (worker.running, worker.waiting(Priority.FINAL)) == (1, 0)
@@ -207,7 +211,7 @@ async def test_a_place_is_free_only_when_a_blocked_engine_has_noticed_the_cancel
 ) -> None:
     worker, gate = shared, tmp_path / "gate"
     blocked = asyncio.create_task(worker.call("block", {"gate": str(gate)}))
-    await until(lambda: worker.running == 1)
+    await until(awaited(gate).exists)
     blocked.cancel()
     await asyncio.wait([blocked])
     assert worker.running == 1

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.engines.front.fake_worker import ROOT
+from tests.fakes import awaited
 from tests.waiting import until
 from wyoming_superwhisper.engines.base import (
     AnswerPart,
@@ -122,7 +123,7 @@ async def test_a_final_joins_the_guess_that_asks_the_same(tmp_path: Path) -> Non
         recognizer = RemoteRecognizer(worker)
         requests = [TranscribeRequest(bytes(size), "fr") for size in (10, 20)]
         guesses = [asyncio.create_task(recognizer.transcribe(request, Priority.GUESS)) for request in requests]
-        await until(lambda: (worker.running, worker.waiting(Priority.GUESS)) == (1, 1))
+        await until(lambda: awaited(gate).exists() and worker.waiting(Priority.GUESS) == 1)
         final = asyncio.create_task(recognizer.transcribe(TranscribeRequest(bytes(20), "fr")))
         await asyncio.sleep(0)
         guesses[1].cancel()  # the final lives on without the guess

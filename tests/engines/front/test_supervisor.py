@@ -89,7 +89,7 @@ async def test_an_overdue_call_is_a_timeout_and_costs_its_neighbours() -> None:
 
 
 async def test_a_cancelled_call_that_the_engine_never_drops_is_overdue_too() -> None:
-    async with running(limits=WorkLimits(job_s=0.4)) as worker:
+    async with running(limits=WorkLimits(job_s=2.0)) as worker:
         stuck = asyncio.create_task(worker.call("block"))
         await until(lambda: worker.running == 1)
         stuck.cancel()
