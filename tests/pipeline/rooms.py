@@ -12,6 +12,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -171,6 +172,7 @@ class House:
         self.recognizer, self.intents = Recognizer(takes_s, rng), Intents(takes_s / 10, rng)
         self.model, self.synthesizer = Model(takes_s, rng), Synthesizer(takes_s, rng)
         self.voices, self.executor, self.counts = FakeVoiceActivity(), Executor(), Counts()
+        self.now = datetime(2026, 1, 5, 12)
         settings = Settings(asr=AsrSettings(**asr))
         home = Home(settings.home)
         prepared = Prepared.of(Shelf(self.counts), self.intents, self.model, self.synthesizer)
@@ -184,7 +186,14 @@ class House:
             recognizer=self.recognizer,
             voice_activity=self.voices,
             wake_words=FakeWakeWords("okay_nabu"),
-            assistant=Assistant(prepared.intents, prepared.llm, home, languages=("fr",), executor=self.executor),
+            assistant=Assistant(
+                prepared.intents,
+                prepared.llm,
+                home,
+                languages=("fr",),
+                executor=self.executor,
+                now=lambda: self.now,
+            ),
             synthesizer=prepared.synthesizer,
             timer_news=TimerNews(),
             prepared=prepared,

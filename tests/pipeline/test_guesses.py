@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from datetime import timedelta
 
 import pytest
 from wyoming.event import Event
 
 from tests.pipeline.rooms import AUDIO, Client, House, chunks, speech, text_in, text_of
 from tests.pipeline.virtual_time import run_virtual
+from wyoming_superwhisper.engines.base import Priority
 
 START, STOP = Event("audio-start", dict(AUDIO)), Event("audio-stop")
 TRANSCRIBE = Event("transcribe", {"language": "fr"})
@@ -155,7 +157,8 @@ def test_a_house_that_asks_is_answered_ahead_from_the_second_turn_on() -> None:
         assert first.data["text"] == second.data["text"] == "Vous dites : un deux. C'est tout."
         kept = {stage for stage, became in house.counts.guesses if became == "kept"}
         assert kept == {"asr", "intents", "llm", "tts"}
-        assert len(house.model.requests) == 2  # nothing was asked twice
+        # The second answer was asked for once, ahead, and so was that of a conversation that it might have begun.
+        assert [priority for _, priority in house.model.requests] == [Priority.FINAL, Priority.GUESS, Priority.GUESS]
         assert WAITED == {"answer": 0, "sound": 0}
 
     run_virtual(main())
@@ -165,13 +168,43 @@ def test_a_wrong_assumption_is_thrown_away() -> None:
     async def main() -> None:
         house = House()
         await whole_turn(house, *TWO_WORDS, (0, 0.7), conversation="a")
-        # Another conversation: the history that was assumed is not its own.
+        # Another conversation: the history that is assumed first is not its own.
         answer = await whole_turn(house, (3, 0.4), (0, 0.7), conversation="b")
         assert answer.data["text"].startswith("Vous dites : trois.")
-        requests = [request for request, _ in house.model.requests]
-        assert [len(request.history) for request in requests] == [0, 1, 0]
+        assert WAITED == {"answer": 0, "sound": 0}
+        requests = [(len(request.history), priority) for request, priority in house.model.requests]
+        assert requests == [(0, Priority.FINAL), (1, Priority.GUESS), (0, Priority.GUESS)]
         await house.close()
-        assert house.counts.guesses["llm", "dropped"] == 1
+        assert house.counts.guesses["llm", "dropped"] == house.counts.guesses["llm", "kept"] == 1
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(
+    "conversations", [("a", "b", "c", "d"), ("", "", "", ""), ("a", "b", "a", "b"), ("a", "b", "b", "a")]
+)
+def test_every_turn_but_the_first_is_prepared_whatever_conversation_it_is_of(conversations: Sequence[str]) -> None:
+    async def main() -> None:
+        house = House()
+        for turn, conversation in enumerate(conversations):
+            await whole_turn(house, (1 + turn, 0.4), (0, 0.7), conversation=conversation)
+            assert house.counts.guesses.get(("llm", "kept"), 0) == turn
+        assert WAITED == {"answer": 0, "sound": 0}
+        assert [priority for _, priority in house.model.requests].count(Priority.FINAL) == 1
+
+    run_virtual(main())
+
+
+def test_an_answer_made_in_the_last_seconds_of_a_minute_is_as_good_in_the_next() -> None:
+    async def main() -> None:
+        house = House()
+        await whole_turn(house, *TWO_WORDS, (0, 0.7))
+        async with house.client() as client:
+            text = await transcript(client, *TWO_WORDS, (0, 0.7))
+        house.now += timedelta(minutes=1)
+        await ask(house, text)
+        assert house.counts.guesses["llm", "kept"] == 1
+        assert {request.now for request, _ in house.model.requests} == {"2026-01-05 12:00"}, "nothing was asked again"
 
     run_virtual(main())
 

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wyoming_superwhisper.conversation.said import Said
-from wyoming_superwhisper.pipeline.habits import MOST_CLIENTS, MOST_SENTENCES, SOON_S, TRIES, Habits
+from wyoming_superwhisper.pipeline.habits import (
+    MOST_CLIENTS,
+    MOST_CONVERSATIONS,
+    MOST_SENTENCES,
+    SOON_S,
+    TRIES,
+    Habits,
+)
 from wyoming_superwhisper.pipeline.speaking import SpeakOptions
 
 
@@ -16,12 +25,45 @@ class Clock:
 
 def test_a_client_that_answers_its_transcripts_is_expected_to_do_so_again() -> None:
     habits = Habits()
-    assert habits.next_sentence("10.0.0.7:1", "encore", "fr", "") is None
+    assert not habits.next_sentences("10.0.0.7:1", "encore", "fr")
     habits.transcript("10.0.0.7:2", "allume")
     habits.conversation("10.0.0.7:3", Said("allume", "fr", conversation="a", speakers=("salon-pi",)))
-    expected = Said("encore", "fr", conversation="b", speakers=("salon-pi",))
-    assert habits.next_sentence("10.0.0.7:4", "encore", "fr", "b") == expected
-    assert habits.next_sentence("10.0.0.8:4", "encore", "fr", "b") is None
+    going_on = Said("encore", "fr", conversation="a", speakers=("salon-pi",))
+    assert habits.next_sentences("10.0.0.7:4", "encore", "fr") == [going_on, replace(going_on, conversation="")]
+    assert not habits.next_sentences("10.0.0.8:4", "encore", "fr")
+
+
+def expected(*conversations: str) -> list[str]:
+    """The conversations that are expected of a client after sentences in these; "": a new one."""
+    habits = Habits()
+    for conversation in conversations:
+        habits.transcript("a:1", "allume")
+        habits.conversation("a:2", Said("allume", conversation=conversation))
+    return [said.conversation for said in habits.next_sentences("a:3", "x", "fr")]
+
+
+def test_who_goes_on_or_begins_anew_is_expected_to_do_so_again_and_nothing_else_after_a_while() -> None:
+    assert expected("a") == ["a", ""]
+    assert expected("a", "a") == ["a", ""]
+    assert expected("a", "b") == ["", "b", "a"]
+    assert expected("a", *["a"] * TRIES) == ["a"]
+    assert expected("a", "b", *(str(number) for number in range(TRIES))) == [""]
+    assert expected("a", *["a"] * TRIES, "b") == ["", "b", "a"], "who surprises is no longer sure"
+
+
+def test_who_names_no_conversation_is_asked_for_a_new_one_only() -> None:
+    assert expected("") == expected("", "") == [""]
+
+
+def test_of_two_rooms_that_talk_in_turn_both_conversations_are_expected() -> None:
+    for turns in range(2, 12):
+        assert set(expected(*(("a", "b")[number % 2] for number in range(turns)))) == {"a", "b", ""}
+
+
+def test_of_many_conversations_the_newest_are_expected() -> None:
+    found = expected(*"abcdefgh", "h", "g")
+    assert {"g", "h"} <= set(found)
+    assert len(found) <= MOST_CONVERSATIONS + 1
 
 
 def test_another_language_is_not_asked_for_in_the_last_ones_tag() -> None:
@@ -29,9 +71,7 @@ def test_another_language_is_not_asked_for_in_the_last_ones_tag() -> None:
     habits.transcript("a:1", "allume")
     habits.conversation("a:2", Said("allume", "fr-FR"))
     for language, tag in (("fr", "fr-FR"), ("en", "en")):
-        expected = habits.next_sentence("a:3", "x", language, "")
-        assert expected is not None
-        assert expected.language == tag
+        assert [said.language for said in habits.next_sentences("a:3", "x", language)] == [tag]
 
 
 def test_a_sentence_that_was_not_transcribed_or_long_ago_is_no_habit() -> None:
@@ -39,10 +79,10 @@ def test_a_sentence_that_was_not_transcribed_or_long_ago_is_no_habit() -> None:
     habits = Habits(clock)
     habits.transcript("a:1", "allume")
     habits.conversation("a:2", Said("éteins"))
-    assert habits.next_sentence("a:3", "x", "fr", "") is None
+    assert not habits.next_sentences("a:3", "x", "fr")
     clock.now_s = SOON_S + 1
     habits.conversation("a:4", Said("allume"))
-    assert habits.next_sentence("a:5", "x", "fr", "") is None
+    assert not habits.next_sentences("a:5", "x", "fr")
 
 
 def test_a_habit_is_lost_after_some_tries() -> None:
@@ -51,7 +91,7 @@ def test_a_habit_is_lost_after_some_tries() -> None:
     habits.conversation("a:2", Said("allume"))
     prepared = 0
     for number in range(20):
-        prepared += habits.next_sentence("a:3", "x", "fr", "") is not None
+        prepared += len(habits.next_sentences("a:3", "x", "fr"))
         habits.transcript("a:3", f"{number}")
     assert prepared <= TRIES + 1
 

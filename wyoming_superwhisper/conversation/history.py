@@ -83,11 +83,6 @@ class Conversations:
         known = self._known.get(key)
         return known if known and self._clock() - known.used < self.forget_s else Conversation()
 
-    def only(self) -> str:
-        """The id of the one conversation that is open; "" where there is none, or several."""
-        self._forget_old()
-        return next(iter(self._known)) if len(self._known) == 1 else ""
-
     def forget(self, key: str) -> None:
         """Forget one conversation."""
         self._known.pop(key, None)

@@ -94,10 +94,9 @@ class AsrHandler:
     def _follow(self, heard: Transcription) -> Rehearsal | None:
         """What this client will ask next, if it does as it did before; and whether what was said is a whole command."""
         services, peer = self._session.services, self._session.peer
-        open_conversation = services.assistant.conversations.only()
-        said = services.habits.next_sentence(peer, heard.text, heard.language, open_conversation)
-        if said is not None:
-            return Rehearsal(services, said, peer, speech=services.habits.next_speech(peer))
+        likely = services.habits.next_sentences(peer, heard.text, heard.language)
+        if likely:
+            return Rehearsal(services, likely[0], peer, otherwise=likely[1:], speech=services.habits.next_speech(peer))
         if self._server_ends:
             return Rehearsal(services, Said(heard.text, heard.language), peer, answers=False)
         return None

@@ -20,6 +20,8 @@ SOON_S = 10.0
 """A step that is taken later than this after the one before has nothing to do with it."""
 TRIES = 3
 """How often a step is prepared in vain before it is not prepared any more."""
+MOST_CONVERSATIONS = 2
+"""Of so many of a client's conversations, the newest ones, its next sentence may be the next."""
 MOST_CLIENTS = 64
 MOST_SENTENCES = 256
 OFTEN = 2
@@ -60,7 +62,32 @@ class _Client:
     conversation: _Step = field(default_factory=_Step)
     speech: _Step = field(default_factory=_Step)
     said: Said = field(default_factory=lambda: Said(""))
+    conversations: OrderedDict[str, Said] = field(default_factory=OrderedDict)
+    """The last sentence of each, the newest conversation last."""
+    begins_anew: bool = False
+    """Whether its last sentence went on with none of them."""
+    doubts: int = TRIES
+    """How many more sentences must be as expected until nothing else is."""
     options: SpeakOptions = field(default_factory=SpeakOptions)
+
+    def ask(self, said: Said) -> None:
+        """This sentence was to be answered."""
+        if self.conversations:
+            expected, self.begins_anew = self.likely()[0].conversation, said.conversation not in self.conversations
+            as_expected = said.conversation == expected or (self.begins_anew and not expected)
+            self.doubts = max(0, self.doubts - 1) if as_expected else TRIES
+        if said.conversation:
+            self.conversations[said.conversation] = said
+            self.conversations.move_to_end(said.conversation)
+            while len(self.conversations) > MOST_CONVERSATIONS:
+                self.conversations.popitem(last=False)
+        self.said = said
+
+    def likely(self) -> list[Said]:
+        """As what its next sentence may be asked, the likeliest first; their texts are those of the last ones."""
+        going_on, anew = [*reversed(self.conversations.values())], replace(self.said, conversation="")
+        found = [anew, *going_on] if self.begins_anew else [*going_on, anew]
+        return found if self.doubts else found[:1]
 
 
 class Habits:
@@ -80,7 +107,7 @@ class Habits:
         """This sentence is to be answered."""
         client = self._client(peer)
         if client.conversation.taken(said.text, self._clock()):
-            client.said = said
+            client.ask(said)
 
     def answer(self, peer: str, text: str) -> None:
         """This answer was given."""
@@ -93,15 +120,12 @@ class Habits:
         if client.speech.taken(text.strip(), self._clock()):
             client.options = options
 
-    def next_sentence(self, peer: str, text: str, language: str, conversation: str) -> Said | None:
-        """The sentence that this client is likely to ask about after such a transcript, if any."""
+    def next_sentences(self, peer: str, text: str, language: str) -> list[Said]:
+        """As what this client may ask about such a transcript, the likeliest first; nothing where it hardly will."""
         client = self._client(peer)
         if not client.conversation.likely:
-            return None
-        tag = client.said.language
-        if tag is not None and language_of(tag) != language:
-            tag = language
-        return replace(client.said, text=text, language=tag, conversation=conversation)
+            return []
+        return [replace(said, text=text, language=_tag(said, language)) for said in client.likely()]
 
     def ended(self, sentence: str) -> None:
         """Somebody said this and nothing more."""
@@ -132,6 +156,12 @@ class Habits:
         while len(self._clients) > MOST_CLIENTS:
             self._clients.popitem(last=False)
         return client
+
+
+def _tag(said: Said, language: str) -> str | None:
+    """The language that one is asked in who was asked so, and speaks this one now."""
+    known = said.language is None or language_of(said.language) == language
+    return said.language if known else language
 
 
 def _words(sentence: str) -> str:

@@ -199,8 +199,10 @@ def _intents_key(request: RecognizeRequest) -> Hashable:
 
 
 def _answer_key(request: AnswerRequest) -> Hashable:
-    """An answer depends on everything but the name of the conversation, which only finds its cached sequence."""
-    return "llm", replace(request, conversation="")
+    """An answer depends on everything but the name of the conversation, which only finds its cached sequence,
+    and the clock: what was answered in the last seconds of a minute is as good in the first ones of the next.
+    """
+    return "llm", replace(request, conversation="", now="")
 
 
 def _speech_key(request: SpeakRequest) -> Hashable:

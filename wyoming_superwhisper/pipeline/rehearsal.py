@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from wyoming_superwhisper.conversation.answer import Part
@@ -32,10 +32,15 @@ class Rehearsal:
         *,
         answers: bool = True,
         speech: SpeakOptions | None = None,
+        otherwise: Sequence[Said] = (),
     ) -> None:
-        """`answers`: whether to go beyond understanding. `speech`: how the answer will be spoken; None: it won't be."""
+        """`answers`: whether to go beyond understanding. `speech`: how the answer will be spoken; None: it won't be.
+
+        `otherwise`: how else it may be asked, the likeliest first: played through after it.
+        """
         self._services = services
         self._said = said
+        self._otherwise = otherwise
         self._client = client
         self._answers = answers
         self._speech = speech
@@ -77,23 +82,26 @@ class Rehearsal:
 
     async def _run(self) -> None:
         try:
-            await self._understand()
+            self.understood = await self._understand(self._said)
             if self._answers:
-                await self._answer()
+                await self._answer(self._said, self.understood, self._note_whole)
+                for said in self._otherwise:
+                    await self._answer(said, await self._understand(said))
         except SuperwhisperError as error:
             logger.debug("[%s] rehearsal ended: %s", self._client, error)
         except Exception:  # whatever it is, the turn itself has not failed
             logger.exception("[%s] rehearsal failed", self._client)
 
-    async def _understand(self) -> None:
+    async def _understand(self, said: Said) -> Understood:
         prepared = self._services.prepared
-        self.understood = await self._services.assistant.understand(self._said, intents=prepared.intents.ahead(self))
+        return await self._services.assistant.understand(said, intents=prepared.intents.ahead(self))
 
-    async def _answer(self) -> None:
+    async def _answer(
+        self, said: Said, understood: Understood, note_whole: Callable[[float], None] = lambda probability: None
+    ) -> None:
         prepared, assistant = self._services.prepared, self._services.assistant
-        assert self.understood is not None
-        llm = None if prepared.llm is None else _Reader(prepared.llm.ahead(self), self._note_whole)
-        async with aclosing(assistant.rehearse(self._said, self.understood, llm)) as parts:  # type: ignore[type-var]
+        llm = None if prepared.llm is None else _Reader(prepared.llm.ahead(self), note_whole)
+        async with aclosing(assistant.rehearse(said, understood, llm)) as parts:  # type: ignore[type-var]
             if self._speech is None:
                 async for _ in parts:
                     pass
