@@ -62,5 +62,30 @@ def test_lamps_and_alarms_are_no_titles() -> None:
     assert is_no_title("an alarm at seven", "en")
 
 
+@pytest.mark.parametrize(
+    ("language", "free_text"),
+    [
+        ("fr", "un peu de clarté"), ("fr", "ton manteau avant de sortir"), ("fr", "les assiettes sur la table"),
+        ("fr", "aux cartes avec Paul"), ("fr", "avec moi"), ("fr", "une bonne journée"),
+        ("en", "your shoes"), ("en", "a warm sweater"), ("en", "cards with Paul"), ("en", "with the dog"),
+        ("en", "fair"),
+    ],
+)  # fmt: skip
+def test_what_is_put_on_or_played_with_somebody_is_no_title(language: str, free_text: str) -> None:
+    assert is_no_title(free_text, language)
+
+
+@pytest.mark.parametrize(
+    ("language", "title"),
+    [
+        ("fr", "ta playlist préférée"), ("fr", "Aux Champs-Élysées"), ("fr", "du jazz"),
+        ("fr", "Je suis malade"), ("en", "your favourite song"), ("en", "With or Without You"),
+        ("en", "It Must Have Been Love"), ("en", "Chess the musical"), ("en", "some jazz"),
+    ],
+)  # fmt: skip
+def test_titles_stay_titles(language: str, title: str) -> None:
+    assert not is_no_title(title, language)
+
+
 def test_the_bare_language_of_a_tag() -> None:
     assert [language_of(tag) for tag in ("fr", "fr-CA", "fr_FR", "EN")] == ["fr", "fr", "fr", "en"]

@@ -31,7 +31,11 @@ class SpokenLanguage:
     lights: str = r"(?!)"
     """The plain word for lights."""
     no_media: str = r"(?!)"
-    """How free text begins that is no title to play, whatever a pack says."""
+    """How free text begins that is no title to play, whatever a pack says: lamps, clothes, games, with whom."""
+    talk: str = r"(?!)"
+    """How a sentence begins that talks to somebody with a player's verb ("écoute, …"), whatever a pack says."""
+    orders: str = r""
+    """How a command begins that may be meant for later, whoever knows it: "le train part dans dix minutes" has none."""
     somewhere: str = r""
     """What must stand in a question for people at a place: "qui est le maire" is about no place."""
     places: str = r"(?!)"
@@ -70,8 +74,18 @@ def parts(text: str, language: str) -> list[tuple[str, str]]:
 
 
 def is_no_title(text: str, language: str) -> bool:
-    """Whether free text is no title to play: a lamp, an alarm."""
+    """Whether free text is no title to play: a lamp, an alarm, a coat to put on, a game to play with somebody."""
     return bool(_compiled(language_of(language)).no_media.match(text))
+
+
+def is_talk(text: str, language: str) -> bool:
+    """Whether a sentence with a player's verb talks to somebody and plays nothing."""
+    return bool(_compiled(language_of(language)).talk.match(text))
+
+
+def is_order(text: str, language: str) -> bool:
+    """Whether words begin as a command does."""
+    return bool(_compiled(language_of(language)).orders.match(text))
 
 
 def names_a_place(text: str, place: str, language: str) -> bool:
@@ -160,12 +174,30 @@ _FR = SpokenLanguage(
     also_after=r"(?:aussi|également|pareil|idem|non plus)",
     articles=r"(?:dans|du|de|des|à|au|aux|sur|pour|le|la|les|l'|d'|celle|celles|celui|ceux|mon|ma|mes)",
     that_kind=r"(?<!\w)(?:celles?|celui|ceux)(?=\s+(?:d[ue]s?|d'|à|au|aux|dans|en)(?!\w))",
-    somewhere=r"(?<!\w)(?:à|au|aux|dans|en|chez)(?!\w)",
+    somewhere=r"(?<!\w)(?:à|au|aux|dans|en|chez)(?! c(?:e|et|ette|es) |\w)",
     places=r"(?:travail|boulot|école|collège|lycée|fac|crèche|maison|bureau|gare|gym)",
     lights=r"(?:lumières?|lampes?|éclairages?|ampoules?)",
     no_media=r"(?:(?:une?|les?|la|l'|mon|ma|mes|du|de la)\s*)?(?:minut(?:eur|erie)s?|alarmes?|réveils?|rappels?"
     r"|lumières?|lampes?|luminosité|températures?|chauffages?|thermostats?|volets?|stores?|rideaux|portail|portes?"
-    r"|fenêtres?)(?!\w)",
+    r"|fenêtres?)(?!\w)"
+    r"|un peu (?:plus )?(?:de |d')(?:lumière|clarté|chaleur|air|fraîcheur|ordre|sel|sucre|eau)(?!\w)"
+    # what is laid on a table, put on, wished
+    r"|(?:(?:une?|les?|la|l'|mon|ma|mes|des|du|de la|de l')\s*)?(?:table|couverts?|nappe|assiettes?|verres?|sel|poivre"
+    r"|sucre|beurre|poubelles?|bonnet|manteau|pull|veste|écharpe|chapeau|casquette|gants|chaussures|chaussettes|bottes"
+    r"|lunettes|robe|pantalon|pyjama|ceinture)(?!\w)"
+    r"|(?:ton|ta|tes|votre|vos) (?!chanson|musique|playlist|liste|morceau|titre|album|disque|radio)"
+    r"|une? bon(?:ne)? (?:journée|soirée|nuit|après-midi|week-end|semaine)(?!\w)"
+    # games, and with whom
+    r"|(?:aux? |à |la |le )?(?:cartes|échecs|dames|dominos|billes|fléchettes|foot(?:ball)?|ballon|tennis|ping-pong"
+    r"|poker|loto|docteur|cache-cache|balle|poupée|marelle)(?: (?:avec|dans|chez|au|à) .*)?$"
+    r"|(?:tout seul|toute seule|dehors)(?!\w)"
+    r"|avec (?:moi|toi|nous|lui|elle|eux|le|la|les|l'|mon|ma|mes|ton|ta|tes)(?!\w)",
+    talk=r"écoutez?(?:,|-|"
+    r"\s+(?:moi|nous|toi|bien|donc|ceci|ce qu\w*|ça|je|j'|tu|il|elle|on|vous|ils|elles|c'est|si)(?!\w))",
+    orders=r"(?:r?allum|étei|ouvr|ferm|m[ae]t|remet|mont|baiss|lanc|démarr|arrêt|(?:dés)?activ|augment|diminu|coup|jou|règl"
+    r"|(?:dé)?verrouill|nettoy|ajout|rappel|réveil|préve?n|dis\b|dire\b|annonc|appel|pass|chauff|fais\b|faire\b|stopp"
+    r"|repren|envo|cherch|donn|(?:est-ce que )?tu (?:peux|pourrais)|peux|pourr|pouvez|il (?:faut|faudrait)"
+    r"|je (?:veux|voudrais)|j'aimerais)",
     pronouns=(
         (r"^(\w+)-(?:la|le|les)\b(.*)$", r"\1 {target}\2"),
         (r"^(?:l'|les |la |le )(\w+(?:er|ir|re))\b(.*)$", r"\1 {target}\2"),
@@ -236,11 +268,22 @@ _EN = SpokenLanguage(
     also_after=r"(?:too|also|as well|either|please)",
     articles=r"(?:in|on|at|of|for|the|my|our|to|those|ones|one)",
     that_kind=r"(?<!\w)(?:the )?ones?(?=\s+(?:in|on|at|of)(?!\w))",
-    somewhere=r"(?<!\w)(?:at|in|on|here|there|home)(?!\w)",
+    somewhere=r"(?<!\w)(?:at|in|on|here|there|home)(?! th(?:is|at|ese|ose) |\w)",
     places=r"(?:work|school|college|university|kindergarten|nursery|home|(?:the )?(?:office|gym|station))",
     lights=r"(?:lights?|lamps?|lighting)",
     no_media=r"(?:(?:an?|the|my)\s+)?(?:timers?|alarms?|reminders?|lights?|lamps?"
-    r"|temperature|heating|thermostat|shutters?|blinds?)(?!\w)",
+    r"|temperature|heating|thermostat|shutters?|blinds?)(?!\w)"
+    r"|(?:an?|the|my|some) (?:warm )?(?:sweater|jumper|coat|hat|scarf|jacket|dress|shirt|tie|apron|seat ?belt|kettle"
+    r"|clothes|shoes|boots|gloves|glasses|make-?up|weight)(?!\w)"
+    r"|your (?!favou?rite|song|music|playlist|album|record|radio)"
+    # games, and with whom
+    r"|(?:chess|cards|football|soccer|tennis|poker|tag|catch|checkers|hide and seek|(?:a|the) ball|a game|games|fair"
+    r"|nice|dead|dumb|it (?:again|safe|cool|by ear))(?: (?:with|to|in|at|tonight|tomorrow) .*)?$"
+    r"|(?:outside|me|us|with (?:me|us|him|her|them|it|the|your|my|each other))(?!\w)",
+    orders=r"(?:(?:please|and|then) )*(?:turn|switch|open|close|shut|set|put|play|stop|start|pause|resume|lock|unlock"
+    r"|raise|lower|dim|brighten|increase|decrease|mute|unmute|clean|vacuum|add|remind|wake|alert|tell|call|announce"
+    r"|broadcast|run|activate|deactivate|enable|disable|make|bring|warm|cool|heat|send|give|show|ask|check"
+    r"|let me|can|could|would|will|i want|i'd like|i would like|you (?:can|should))\b",
     pronouns=((r"^(.*\b)(?:it|them|that|those)\b(.*)$", r"\1{target}\2"),),
     phrases={
         "light": "the {area} lights",
@@ -331,6 +374,8 @@ class _Rules:
     rewrites: tuple[tuple[re.Pattern[str], str], ...]
     joins: re.Pattern[str]
     no_media: re.Pattern[str]
+    talk: re.Pattern[str]
+    orders: re.Pattern[str]
     somewhere: re.Pattern[str]
     places: re.Pattern[str]
 
@@ -343,6 +388,8 @@ def _rules(spoken: SpokenLanguage) -> _Rules:
         rewrites=tuple((re.compile(pattern, re.IGNORECASE), new) for pattern, new in spoken.rewrites),
         joins=re.compile(f"({spoken.joins})", re.IGNORECASE),
         no_media=re.compile(spoken.no_media, re.IGNORECASE),
+        talk=re.compile(spoken.talk, re.IGNORECASE),
+        orders=re.compile(spoken.orders, re.IGNORECASE),
         somewhere=re.compile(spoken.somewhere, re.IGNORECASE),
         places=re.compile(spoken.places, re.IGNORECASE),
     )

@@ -258,6 +258,17 @@ NO_COMMAND = [
 
 
 UNRELATED_FRENCH = [
+    "Le train part dans dix minutes.",
+    "Dans une heure je serai à Lyon.",
+    "On mange dans cinq minutes.",
+    "Écoute, je n'ai pas le temps.",
+    "Écoute-moi bien.",
+    "Joue avec moi.",
+    "Joue aux échecs avec ton frère.",
+    "Mets ton manteau.",
+    "Mets les assiettes sur la table.",
+    "Passe une bonne soirée.",
+    "Qui est dans ce film ?",
     "Quelle est la capitale de l'Italie ?",
     "Raconte-moi une histoire.",
     "Qui a écrit Les Misérables ?",
@@ -311,6 +322,17 @@ UNRELATED_FRENCH = [
 ]
 
 UNRELATED_ENGLISH = [
+    "The train leaves in ten minutes.",
+    "In an hour I'll be in London.",
+    "Dinner is ready in five minutes.",
+    "Listen to me.",
+    "Play with me.",
+    "Play chess with your brother.",
+    "Put on your coat before you go out.",
+    "Put on a sweater, it's snowing.",
+    "The radio forecast a storm for tonight.",
+    "The weather is gorgeous in Lisbon.",
+    "Who is in that movie?",
     "What is the capital of Italy?",
     "Tell me a story.",
     "Who wrote Hamlet?",

@@ -102,6 +102,42 @@ def test_talk_is_left_to_the_language_model(intents: HassilIntents, text: str) -
     assert said(intents, text, "kitchen") == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The TV is blaring in the bedroom.",
+        "The blinds in the bedroom are far too noisy.",
+        "Why is the desk lamp on all day?",
+        "Nobody is in the kitchen, the light is on for nothing.",
+        "Somebody left the light on in the kitchen.",
+        "The light in the kitchen was on all night.",
+        "He turned off the lights in the kitchen and left.",
+        "I switched the desk lamp off before midnight.",
+        "The kitchen is clean.",
+        "The weather is lovely in Lisbon.",
+    ],
+)
+@pytest.mark.parametrize("area", [None, "kitchen"])
+def test_what_is_only_told_is_neither_a_question_nor_a_command(
+    intents: HassilIntents, text: str, area: str | None
+) -> None:
+    assert said(intents, text, area) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "call"),
+    [
+        ("Check whether the front door is open", ("HassGetState", "Front door")),
+        ("Is the desk lamp on again, I wonder", ("HassGetState", "Desk lamp")),
+        ("Could they turn off the desk lamp", ("HassTurnOff", "Desk lamp")),
+    ],
+)
+def test_questions_and_wishes_in_many_words_are_understood(
+    intents: HassilIntents, text: str, call: tuple[str, str]
+) -> None:
+    assert [(name, slots.get("name")) for name, slots in said(intents, text)] == [call]
+
+
 def test_what_leaves_words_out_comes_after_a_reading_that_takes_them_all_in(intents: HassilIntents) -> None:
     assert said(intents, "Send the vacuum home") == [("HassVacuumReturnToBase", {"name": "Robot"})]
 

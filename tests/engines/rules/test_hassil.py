@@ -75,6 +75,27 @@ def test_talk_of_other_things_gives_no_intent(intents: HassilIntents, area: str 
     assert not understood
 
 
+@pytest.mark.parametrize(
+    ("language", "text", "command"),
+    [
+        ("fr", "Éteins la lumière du salon dans dix minutes.", "Éteins la lumière du salon"),
+        (
+            "fr",
+            "Dans dix minutes, tu pourrais éteindre la lumière du salon ?",
+            "tu pourrais éteindre la lumière du salon",
+        ),
+        ("fr", "Lance la bétonneuse dans dix minutes.", "Lance la bétonneuse"),
+        ("fr", "La lumière du salon éteinte dans dix minutes.", ""),
+        ("en", "Living room lights off in ten minutes.", "Living room lights off"),
+        ("en", "In ten minutes please start the concrete mixer.", "please start the concrete mixer"),
+        ("en", "The concrete mixer starts in ten minutes.", ""),
+    ],
+)
+def test_only_a_command_can_be_meant_for_later(intents: HassilIntents, language: str, text: str, command: str) -> None:
+    calls = intents.recognize(text, language)
+    assert [call.slots.get("conversation_command") for call in calls] == ([command] if command else [])
+
+
 @pytest.mark.parametrize("area", ["", "cuisine"])
 def test_a_sentence_that_the_pack_knows_means_what_home_assistant_takes_it_for(
     intents: HassilIntents, area: str

@@ -37,6 +37,34 @@ _FILLERS = frozenset({
 })  # fmt: skip
 """Words that change nothing where they are left out."""
 
+_QUESTIONS = ("HassGet", "HassClimateGet")
+"""How the names of intents begin that ask for a state."""
+
+_ASKS = re.compile(
+    r"[^?]*\?|(?:(?:hey|hi|hello|ok|okay|so|and|well|please|just|kindly)\b[ ,]*)*(?:what|which|who|where|when|how|is"
+    r"|are|isn't|aren't|was|were|do|does|did|has|have|can|could|will|would|may|any|tell|check|show|give|say|read|report"
+    r"|find|see|look|let me know|i want to know|i'd like to know|i would like to know|i wonder|i need to know|status"
+    r"|state)\b",
+    re.IGNORECASE,
+)
+"""How a sentence goes that asks for a state. "The radio is too loud" tells of one."""
+
+_NO_STATE = frozenset({"why"})
+"""Words that ask for something else than a state."""
+
+_WISHING = frozenset({"like", "want"})
+"""Words that make a wish of what would be a question: "I'd like some light on the porch"."""
+
+_TOLD = frozenset({"been", "did", "had", "he", "left", "she", "stayed", "they", "was", "were"})
+"""Words that make of a bare "on" what was, or what others did: "somebody left the light on" is no wish for light."""
+
+_OURS = frozenset({"i", "we", "you"})
+_SWITCHED = frozenset({"switched", "turned"})
+"""Beside one of us these tell of the past too; alone they wish: "I want the light turned off"."""
+
+_IS = frozenset({"are", "is", "looks", "was", "were"})
+"""Words after which an action is a quality: "the kitchen is clean"."""
+
 _NAMED = ("name", "area", "floor")
 """Slots whose values are ids of the home."""
 
@@ -100,7 +128,7 @@ class Gazetteer:
         )
         if not result.accepted or _DEFINITION.match(text):
             return []
-        if any(frame.response_key is None or _overlooks(frame, result.tokens) for frame in result.frames):
+        if any(frame.response_key is None or _overlooks(frame, result.tokens, text) for frame in result.frames):
             return []
         return [self._found(frame) for frame in result.frames]
 
@@ -185,16 +213,29 @@ def _vocabulary() -> Any:
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _overlooks(frame: Any, tokens: Sequence[Any]) -> bool:
+def _overlooks(frame: Any, tokens: Sequence[Any], text: str) -> bool:
     """Whether a word that it left out may have been the very thing that was meant.
 
     "Turn on the conservatory lights" in the kitchen isn't about the kitchen, and "what is the price of bread" isn't
     about the time.
     """
-    if all(tokens[index].text in _FILLERS for index in frame.unexplained_tokens):
+    left_out = {index: tokens[index].text for index in frame.unexplained_tokens}
+    words = frozenset(left_out.values())
+    is_question = frame.intent.startswith(_QUESTIONS)
+    if words <= _FILLERS and not (is_question and words & _WISHING):
         return False
     area = frame.slot_options.get("area")
-    return (area is not None and area.source == "context_area") or frame.action_span.source == "fuzzy_action"
+    if (area is not None and area.source == "context_area") or frame.action_span.source == "fuzzy_action":
+        return True
+    if is_question:
+        return bool(words & _NO_STATE) or not _ASKS.match(text)
+    told = frame.action_span.source == "contextual_action" and _only_told(words)
+    return told or left_out.get(frame.action_span.start - 1) in _IS
+
+
+def _only_told(left_out: frozenset[str]) -> bool:
+    """Whether words tell of something that nobody asks for."""
+    return bool(left_out & _TOLD or (left_out & _OURS and left_out & _SWITCHED))
 
 
 def _as_gazetteer(home: Home) -> dict[str, Any]:

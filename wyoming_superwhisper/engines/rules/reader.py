@@ -17,7 +17,7 @@ from wyoming_superwhisper.engines.rules.misheard import NameRepair
 from wyoming_superwhisper.engines.rules.pack import SentencePack
 from wyoming_superwhisper.engines.rules.slot_lists import slot_lists
 from wyoming_superwhisper.home import Home, domain_of
-from wyoming_superwhisper.intents_text import is_no_title, names_a_place, normalise, plain
+from wyoming_superwhisper.intents_text import is_no_title, is_order, is_talk, names_a_place, normalise, plain
 
 CACHE_SIZE = 256
 """Sentences whose reading is remembered: a guess is asked for again when it becomes final."""
@@ -155,7 +155,7 @@ class Reader:
 
     def _read(self, pack: SentencePack, text: str, area: str | None) -> Reading | None:
         best = self.literal(pack, text, area)
-        if best and _overreaches(best, text, pack.language):
+        if best and self._overreaches(pack, best, text, area):
             best = None
         if best and not best.wildcards:
             return best
@@ -168,13 +168,28 @@ class Reader:
             if result is None:
                 continue
             reading = self._reading(pack, result, area)
-            if _overreaches(reading, form, pack.language):
+            if self._overreaches(pack, reading, form, area):
                 continue
             if best is None or (reading.call.name != best.call.name and reading.looseness < best.looseness):
                 best = reading
             if not best.wildcards:
                 return best
         return best
+
+    def _overreaches(self, pack: SentencePack, reading: Reading, text: str, area: str | None) -> bool:
+        """Whether a pack's free text takes in what it isn't for.
+
+        An alarm as a title to play, a mayor as a place, a train that leaves in ten minutes as a command for then.
+        """
+        call, language = reading.call, pack.language
+        if call.name == "HassMediaSearchAndPlay":
+            return is_talk(text, language) or is_no_title(str(call.slots.get("search_query", "")), language)
+        if call.name == "HassStartTimer" and "conversation_command" in call.slots:
+            command = str(call.slots["conversation_command"])
+            return not is_order(command, language) and self.read(pack, command, area) is None
+        if call.name == "HassGetState" and reading.wildcards and "name" not in call.slots:
+            return not names_a_place(text, str(call.slots.get("state", "")), language)
+        return False
 
     def _found(self, pack: SentencePack, found: Found, area: str | None) -> IntentCall:
         slots = dict(found.slots)
@@ -231,16 +246,6 @@ class Reader:
             return said
         name = names.pop()
         return name if {device.id for device in self.home.devices_named(name)} == {one.id for one in devices} else said
-
-
-def _overreaches(reading: Reading, text: str, language: str) -> bool:
-    """Whether a pack's free text takes in what it isn't for: an alarm as a title to play, a mayor as a place."""
-    call = reading.call
-    if call.name == "HassMediaSearchAndPlay":
-        return is_no_title(str(call.slots.get("search_query", "")), language)
-    if call.name == "HassGetState" and reading.wildcards and "name" not in call.slots:
-        return not names_a_place(text, str(call.slots.get("state", "")), language)
-    return False
 
 
 def _value(value: Any) -> Any:
