@@ -88,3 +88,10 @@ def test_transcribe_by_itself_prints_the_words_and_nothing_else(spoken: Path) ->
     command = [sys.executable, "-m", "wyoming_superwhisper", "transcribe", str(spoken), "--settings", "demo"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{SENTENCE}\n", "")
+
+
+def test_engines_start_where_a_standard_file_is_closed() -> None:
+    command = [sys.executable, "-m", "wyoming_superwhisper", "ask", "Quelle heure est-il ?", "--settings", "demo"]
+    closed = subprocess.run(["sh", "-c", 'exec "$@" 0<&- 2>&-', "sh", *command], capture_output=True, text=True)
+    assert closed.returncode == 0
+    assert "intent HassGetCurrentTime" in closed.stdout

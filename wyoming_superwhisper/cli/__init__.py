@@ -40,6 +40,7 @@ OK, UNEXPECTED, WRONG, INTERRUPTED = 0, 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
+    _open_standard_files()
     try:
         return _run(given)
     except SystemExit as end:  # argparse's way out of --help and wrong options
@@ -57,6 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the boundary of the program: nobody above would say it more kindly
         text = f"unexpected: {type(error).__name__}: {error} (--log-level debug shows where)"
         return _complain(text, UNEXPECTED, given)
+
+
+def _open_standard_files() -> None:
+    """Have those of the three standard files that are closed lead nowhere.
+
+    Else the next file that is opened takes the number of one: what is said there would go to a client.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free number is this one
+            os.set_inheritable(opened, True)
 
 
 def _run(given: list[str]) -> int:
