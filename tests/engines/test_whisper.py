@@ -15,6 +15,7 @@ from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines import whisper
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
 from wyoming_superwhisper.engines.whisper import WhisperEngine, compression_ratio, is_speech
+from wyoming_superwhisper.engines.whisper_checkpoint import Checkpoint
 from wyoming_superwhisper.engines.whisper_rules import Heard, end_logprob
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 
@@ -466,6 +467,18 @@ def test_damaged_files_are_named(folder, tmp_path, name, content, sentence):
     with pytest.raises(errors.ModelError, match=sentence) as caught:
         open_engine(copy)
     assert str(copy) in str(caught.value)
+
+
+def test_where_a_transcript_begins_and_ends_may_stand_in_the_models_configuration(folder, tmp_path):
+    whole = Checkpoint(folder).rules
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    damage(copy, "generation_config.json", b"{}")
+    rules = Checkpoint(copy).rules
+    assert (rules.start, rules.ends) == (whole.start, whole.ends)
+    config = json.loads((copy / "config.json").read_bytes())
+    damage(copy, "config.json", json.dumps({**config, "eos_token_id": None}).encode())
+    with pytest.raises(errors.ModelError, match="how a transcript begins or ends"):
+        Checkpoint(copy)
 
 
 def test_pickled_weights_are_never_loaded(folder, tmp_path):

@@ -21,7 +21,6 @@ class Checkpoint:
             self._read()
         except Exception as error:  # damaged files raise all kinds
             raise self._unreadable(error) from error
-        self.rules = Rules.read(self.config, self.generation_config, self.tokenizer)
         self.extractor = self._open_extractor()
 
     @property
@@ -65,6 +64,7 @@ class Checkpoint:
             self.generation_config = GenerationConfig.from_pretrained(self.folder, local_files_only=True)
         else:
             self.generation_config = GenerationConfig.from_model_config(self.config)
+        self.rules = Rules.read(self.config, self.generation_config, self.tokenizer)
 
     def _open_extractor(self) -> FeatureExtractor:
         try:

@@ -46,7 +46,10 @@ class Rules:
 
     @classmethod
     def read(cls, model: Any, config: Any, tokenizer: Any) -> Rules:
-        """A checkpoint's rules; what an old generation_config.json lacks is found by name."""
+        """A checkpoint's rules; what an old generation_config.json lacks is found by name or in its config.json.
+
+        Raises `ValueError` where it can't be found at all how a transcript begins or ends.
+        """
 
         def token(name: str) -> int | None:
             number = tokenizer.convert_tokens_to_ids(name)
@@ -57,14 +60,17 @@ class Rules:
         no_timestamps = getattr(config, "no_timestamps_token_id", None) or token("<|notimestamps|>")
         previous = getattr(config, "prev_sot_token_id", None)
         tasks = getattr(config, "task_to_id", None) or {}
-        ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+        start = _either(config, model, "decoder_start_token_id")
+        end = _either(config, model, "eos_token_id")
+        if start is None or end is None:
+            raise ValueError("nothing says how a transcript begins or ends (generation_config.json)")
         return cls(
-            start=config.decoder_start_token_id,
+            start=start,
             previous=token("<|startofprev|>") if previous is None else previous,
             transcribe=tasks.get("transcribe", token("<|transcribe|>")) if multilingual else None,
             no_timestamps=no_timestamps,
             no_speech=None if no_timestamps is None else no_timestamps - 1,
-            ends=frozenset(ends),
+            ends=frozenset(end if isinstance(end, list) else [end]),
             languages={name.strip("<|>"): number for name, number in languages.items()} if multilingual else {},
             suppressed=tuple(config.suppress_tokens or ()),
             suppressed_first=tuple(config.begin_suppress_tokens or ()),
@@ -146,6 +152,12 @@ class Decoder(Protocol):
 
     def decode(self, rows: Sequence[Row]) -> list[Heard]:
         """Decode a batch; its rows may be of different lengths."""
+
+
+def _either(config: Any, model: Any, name: str) -> Any:
+    """A field of the generation's configuration, or of the model's where it is not there."""
+    found = getattr(config, name, None)
+    return getattr(model, name, None) if found is None else found
 
 
 def _find_languages(tokenizer: Any) -> dict[str, int]:
