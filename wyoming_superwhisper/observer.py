@@ -46,7 +46,10 @@ class Observer:
         """An idle connection was closed to make room."""
 
     def event(self, kind: str, result: str) -> None:
-        """An event of a client was handled: "ok", or the code of its error. `kind`: its type, "invalid" for none."""
+        """An event of a client was done with. `kind`: its type, "invalid" for none.
+
+        `result`: "ok", the code of its error, or "left" where its client left before it was handled.
+        """
 
     def error(self, code: str) -> None:
         """An `error` event was sent to a client."""

@@ -169,6 +169,9 @@ async def test_the_counts_are_those_of_the_clients(operated: Operated) -> None:
     assert more("errors_total", "bad-event") + more("errors_total", "no-text") == seen["errors"]
     assert more("events_total", "other", "bad-event") == 4
     assert more("events_total", "transcribe", "ok") == 12
+    assert more("events_total", "synthesize", "ok") == 12
+    assert more("events_total", "synthesize", "no-text") == 4
+    assert more("events_total", "synthesize", "left") == 1
     assert more("connections_total", "accepted") == 5
     assert after[key("connections")] == before[key("connections")]
     assert more("engine_seconds_count", "whisper") + more("guesses_total", "asr", "kept") >= 12

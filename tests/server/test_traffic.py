@@ -51,6 +51,7 @@ class Talk:
     def asks(self, kind: str, code: str = "", **data: Any) -> None:
         self.now += 1
         event = Event(kind, data)
+        self.traffic.read(event)
         self.traffic.handling(event, self.now, in_turn=self.in_run, audio_wanted=self.wanted)
         self.traffic.handled(event, code)
 
@@ -64,6 +65,15 @@ class Talk:
 def talk() -> Talk:
     logs.turn.set("")
     return Talk()
+
+
+def test_events_that_were_not_handled_when_the_client_left_are_counted_too(talk: Talk) -> None:
+    talk.asks("transcribe")
+    for kind in ("audio-start", "audio-chunk", "audio-chunk"):
+        talk.traffic.read(Event(kind))
+    talk.traffic.closed()
+    assert talk.seen.events[0] == ("transcribe", "ok")
+    assert sorted(talk.seen.events[1:]) == [("audio-chunk", "left"), ("audio-chunk", "left"), ("audio-start", "left")]
 
 
 def test_an_utterance_is_answered_from_its_end(talk: Talk) -> None:

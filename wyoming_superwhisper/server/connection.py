@@ -189,12 +189,14 @@ class Connection:
     async def _read(self) -> None:
         try:
             while (event := await self._read_event()) is not None:
+                self._traffic.read(event)
                 if event.type in self._immediate.events:
                     await self._handle(event, self._immediate.events[event.type], time.monotonic())
                 else:
                     await self._enqueue(event)
         except TruncatedEvent as error:  # it may only have closed its sending side, and still read
             logger.debug("[%s] %s", self.peer, error)
+            self._traffic.invalid(BadEvent.code)
             self._finish(BadEvent(str(error)))
             return
         except ConnectionError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -67,11 +68,16 @@ class Traffic:
         self._observer = observer
         self._peer = peer
         self._now = now
+        self._unhandled: Counter[str] = Counter()  # events that were read, by type
         self._open: list[Request] = []
         self._utterance: Request | None = None  # whose the audio is
         self._streams = False  # whether a streamed synthesis is being asked for
 
     # --- what comes in
+
+    def read(self, event: Event) -> None:
+        """An event has come; it is handled when those before it are."""
+        self._unhandled[event.type] += 1
 
     def handling(self, event: Event, at: float, *, in_turn: bool, audio_wanted: bool) -> None:
         """An event that was read at this time is about to be handled.
@@ -96,6 +102,7 @@ class Traffic:
 
     def handled(self, event: Event, code: str = "") -> None:
         """It was handled; `code`: of its error."""
+        self._unhandled[event.type] -= 1
         self._observer.event(event.type, code or "ok")
         if code:
             self._fail(_SERVICE_OF.get(event.type, ""), code)
@@ -185,6 +192,9 @@ class Traffic:
 
     def closed(self, code: str = "") -> None:
         """The connection has ended, perhaps with an error."""
+        for kind, count in self._unhandled.items():
+            for _ in range(count):
+                self._observer.event(kind, code or LEFT)
         for request in list(self._open):
             request.restarts = False
             listens_on = request.asked_at is None and (request.service == "wake" or request.waits_for_word)
