@@ -267,6 +267,28 @@ def test_a_misheard_name_is_never_taken_for_another_device() -> None:
     assert plain(intents.recognize("Allume la pompe du basin", "fr")) == [("HassTurnOn", {"name": "Pompe du bassin"})]
 
 
+def test_words_of_a_command_are_no_misheard_names() -> None:
+    """ "Le volume du salon" is nearly "le volet du salon", and "shut" nearly nothing beside "workshop floodlight"."""
+    home = HomeSettings(
+        areas=(Area("salon", "Salon"), Area("study", "Study")),
+        devices=(
+            Device("cover.volet", "Volet du salon", (), "salon", "shutter"), Device("light.path", "Path Lights"),
+            Device("light.bench", "Workshop Floodlight"), Device("fan.desk", "Small Fan"),
+            Device("light.chevet", "Lampe de chevet"),
+        ),
+    )  # fmt: skip
+    intents = HassilIntents(("fr", "en"), home)
+    assert plain(intents.recognize("Règle le volume du salon à 25 %", "fr")) == [
+        ("HassSetVolume", {"area": "Salon", "volume_level": 25})
+    ]
+    assert intents.recognize("Ouvre le son du salon", "fr") == []
+    for said in ("Set the lights red", "Are the lights on?", "Shut workshop floodlight", "Enable all fan"):
+        assert intents.recognize(said, "en") == [], said
+    for said in ("Allume les lampes du chevet", "Allume la lampe de chevé"):
+        assert plain(intents.recognize(said, "fr")) == [("HassTurnOn", {"name": "Lampe de chevet"})], said
+    assert plain(intents.recognize("Turn on the bath lights", "en")) == [("HassTurnOn", {"name": "Path Lights"})]
+
+
 def test_an_alias_stays_where_the_main_name_would_be_ambiguous() -> None:
     home = HomeSettings(
         areas=(Area("salon", "Salon"), Area("cuisine", "Cuisine")),

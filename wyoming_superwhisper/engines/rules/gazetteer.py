@@ -32,8 +32,8 @@ MOST_IN_WORDS = 1_000
 
 _FILLERS = frozenset({
     "a", "again", "an", "ahead", "back", "bit", "can", "could", "for", "go", "hello", "hey", "hi", "i", "just",
-    "kindly", "like", "little", "lot", "maybe", "me", "mind", "more", "now", "ok", "okay", "please", "right", "so",
-    "some", "thank", "thanks", "that", "then", "to", "too", "want", "will", "would", "you",
+    "kindly", "like", "little", "lot", "maybe", "me", "mind", "more", "now", "ok", "okay", "please", "put", "right",
+    "so", "some", "thank", "thanks", "that", "then", "to", "too", "want", "will", "would", "you",
 })  # fmt: skip
 """Words that change nothing where they are left out."""
 

@@ -1,9 +1,14 @@
-"""Names that recognition got slightly wrong: put right only where one name of the home is near and no other is."""
+"""Names that recognition got slightly wrong: put right only where one name of the home is near and no other is.
+
+Words of the language's own commands are no misheard names: "le volume du salon" is nearly "le volet du salon", and "the
+lights" nearly "path lights", but who says them means them.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Set
 from dataclasses import dataclass
 
 from rapidfuzz import fuzz, process
@@ -30,6 +35,29 @@ class _Target:
     means: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words that a language's commands are made of, as `sounds` writes them."""
+
+    words: Set[str] = frozenset()
+    """Verbs, kinds of device, states: whatever a sentence of the language may hold beside names."""
+    articles: Set[str] = frozenset()
+    """Those of them that come and go before a name."""
+
+    def mishears(self, said: str, name: str) -> bool:
+        """Whether `said` may be `name` misheard, rather than words of a command that happen to be like it."""
+        heard, meant = said.split(), name.split()
+        instead = [word for word in heard if word not in meant and not self._is_article(word)]
+        missing = [word for word in meant if word not in heard and not self._is_article(word)]
+        if bool(instead) != bool(missing) or all(word in self.words or self._is_article(word) for word in heard):
+            return False
+        numbers = {_singular(word) for word in missing}
+        return not any(word in self.words and _singular(word) not in numbers for word in instead)
+
+    def _is_article(self, word: str) -> bool:
+        return len(word) == 1 or word in self.articles
+
+
 class NameRepair:
     """Finds the run of words that is nearly, but not exactly, a name of the home."""
 
@@ -53,18 +81,17 @@ class NameRepair:
         self._exact = {fold(target.name) for target in self._targets.values()}
         self._longest = max((len(_WORD.findall(key)) for key in self._keys), default=0)
 
-    def repair(self, text: str, language: str) -> str | None:
+    def repair(self, text: str, vocabulary: Vocabulary) -> str | None:
         """The sentence with the nearest name in place of the words that sound like it.
 
         None: no name is near enough, or anywhere two are that mean different things.
         """
-        del language  # letters are compared, which serves the languages that write with them
         words = [match.span() for match in _WORD.finditer(text)]
         best: tuple[float, int, int, str] | None = None
         for first in range(len(words)):
             for last in range(first, min(len(words), first + self._longest + 1)):
                 start, end = words[first][0], words[last][1]
-                found = self._nearest(text[start:end])
+                found = self._nearest(text[start:end], vocabulary)
                 if found is _AMBIGUOUS:
                     return None
                 if found and (best is None or (found[0], end - start) > (best[0], best[2] - best[1])):
@@ -74,13 +101,13 @@ class NameRepair:
         _, start, end, name = best
         return f"{text[:start]}{name}{text[end:]}"
 
-    def _nearest(self, words: str) -> tuple[float, str] | None:
+    def _nearest(self, words: str, vocabulary: Vocabulary) -> tuple[float, str] | None:
         said = sounds(words)
         if len(said) < 4 or fold(words) in self._exact:
             return None
         needed = NEAR_SHORT if len(said) <= SHORT else NEAR
         found = process.extract(said, self._keys, scorer=fuzz.ratio, limit=4, score_cutoff=needed - LEAD)
-        if not found or found[0][1] < needed:
+        if not found or found[0][1] < needed or not vocabulary.mishears(said, found[0][0]):
             return None
         if _DIGITS.findall(said) != _DIGITS.findall(found[0][0]):
             return _AMBIGUOUS
@@ -93,6 +120,10 @@ class NameRepair:
 
 _AMBIGUOUS = (0.0, "")
 """Two names are as near as each other."""
+
+
+def _singular(word: str) -> str:
+    return word.rstrip("sx")
 
 
 def sounds(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from hassil.recognize import RecognizeResult, recognize_best
 
 from wyoming_superwhisper import replies
 from wyoming_superwhisper.engines.base import IntentCall
-from wyoming_superwhisper.intents_text import language_of
+from wyoming_superwhisper.engines.rules.misheard import Vocabulary, sounds
+from wyoming_superwhisper.intents_text import language_of, spoken_language
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class SentencePack:
             }
         )
         self.replies: Mapping[str, Mapping[str, str]] = data.get("responses", {}).get("intents", {})
+        articles = re.findall(r"[^\W\d_]+", spoken_language(language).articles)
+        self.vocabulary = Vocabulary(_words(data) | _words(own), frozenset(map(sounds, articles)))
 
     @classmethod
     def load(cls, tag: str) -> SentencePack | None:
@@ -116,6 +120,27 @@ class SentencePack:
         """The domain that a call's slots name."""
         domain = call.slots.get("domain")
         return domain if isinstance(domain, str) else None
+
+
+def _words(data: Mapping[str, Any]) -> frozenset[str]:
+    """Every word that the sentences, rules and lists of a pack are written with, as `sounds` has them."""
+    texts = [sentence for intent in (data.get("intents") or {}).values() for group in intent["data"]
+             for sentence in group["sentences"]]  # fmt: skip
+    texts += (data.get("expansion_rules") or {}).values()
+    for values in (data.get("lists") or {}).values():
+        texts += [value if isinstance(value, str) else value["in"] for value in values.get("values", ())]
+    text = _REFERENCE.sub(" ", "\n".join(texts))
+    spellings = (text, _OPTIONAL_END.sub("", text), _OPTIONAL_END.sub(r"\1", text))
+    return frozenset(sounds(word) for spelling in spellings for word in _WORD.findall(spelling))
+
+
+_REFERENCE = re.compile(r"\{[^}]*\}|<[^>]*>")
+"""A list or a rule that is named in a template."""
+
+_OPTIONAL_END = re.compile(r"(?<=\w)\[(\w+)\]")
+"""What a word may end with: "lumière[s]"."""
+
+_WORD = re.compile(r"[^\W\d_]+")
 
 
 def _slot_names(metadata: Mapping[str, Any] | None) -> set[str]:

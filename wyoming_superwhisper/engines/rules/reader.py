@@ -127,9 +127,9 @@ class Reader:
         commands = self._gazetteer.read(text, area, previous)
         return [self._found(pack, found, area) for found in commands], all(found.whole for found in commands)
 
-    def repaired(self, text: str, language: str) -> str | None:
+    def repaired(self, pack: SentencePack, text: str) -> str | None:
         """The sentence with a misheard name put right; None: nothing to put right with confidence."""
-        return self._repair.repair(text, language)
+        return self._repair.repair(text, pack.vocabulary)
 
     def room(self, intent: str, slots: Mapping[str, Any], area: str | None) -> dict[str, Any]:
         """The slot that says which room the speaker is in; {} where that says nothing, or another room is meant.

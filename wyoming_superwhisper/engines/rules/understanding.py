@@ -132,7 +132,7 @@ class Understanding:
         return [IntentCall(previous[-1].name, slots, text, template)]
 
     def _misheard(self, text: str) -> list[IntentCall]:
-        better = self._reader.repaired(normalise(text, self._pack.language), self._pack.language)
+        better = self._reader.repaired(self._pack, normalise(text, self._pack.language))
         if better is None:
             return []
         reading = self._reader.read(self._pack, better, self._area)
