@@ -112,7 +112,9 @@ class PcmConverter:
         import numpy as np
 
         self._finished = True
-        return _encode(self._resample(np.zeros((0, self.target.channels), np.float32), last=True), self.target.width)
+        rest = _encode(self._resample(np.zeros((0, self.target.channels), np.float32), last=True), self.target.width)
+        self._resampler = None  # a hundred kilobytes, which would be kept until the utterance is answered
+        return rest
 
     def _resample(self, samples: Samples, last: bool) -> Samples:
         if self._resampler is None:

@@ -21,6 +21,8 @@ from wyoming_superwhisper.pipeline.prepared import Prepared
 from wyoming_superwhisper.pipeline.timer_news import TimerNews
 from wyoming_superwhisper.recording import Recorder
 
+QUEUED_BYTES = 16 * 1_048_576
+
 
 @dataclass
 class Services:
@@ -52,6 +54,8 @@ class Services:
 
     budget: ByteBudget = field(default_factory=ByteBudget, compare=False)
     """Memory for what is large, shared by all connections."""
+    queued: ByteBudget = field(default_factory=lambda: ByteBudget(QUEUED_BYTES), compare=False)
+    """Memory for events that wait, shared likewise. Where it is used up nobody is refused: they are read later."""
     reading: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
     """Held while a piece of a text is made ready to be spoken: one at a time."""
 

@@ -92,7 +92,7 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._patient = patient
-        self._queue = EventQueue(QUEUE_EVENTS, QUEUE_BYTES, services.budget)
+        self._queue = EventQueue(QUEUE_EVENTS, QUEUE_BYTES, services.queued)
         self._tasks: set[asyncio.Task[None]] = set()
         self._requests: set[asyncio.Task[None]] = set()  # those of them that work on a request
         self._end: asyncio.Future[SuperwhisperError | None] = asyncio.get_running_loop().create_future()

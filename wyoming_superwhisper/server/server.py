@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 MOST_REFUSED = 16
 """Peers that are told at the same time that there is no room; more are cut off without a word."""
-READ_BYTES = 32_768
+READ_BYTES = 16_384
 """Taken from a socket at once. While nobody reads, asyncio keeps three times as much for each peer."""
 EVENT_VALUES = 10_000
 """Values that an event of a client may hold; the longest lists that a request may carry are far below."""

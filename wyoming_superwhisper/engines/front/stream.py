@@ -40,7 +40,7 @@ class _Stream:
         self._keep_bytes = int(keep_s * SAMPLE_RATE) // FRAME_SAMPLES * FRAME_BYTES
         self._kept = bytearray()  # the newest audio that the worker has answered for
         self._done = 0  # samples that the worker has answered for
-        self._pending = bytearray()  # audio that is still to be sent; less than a frame between two feeds
+        self._pending = b""  # audio that is still to be sent; less than a frame between two feeds
         self._offset = 0  # sample at which the worker's stream began
         self._stream: int | None = None
         self._generation: int | None = None
@@ -62,17 +62,17 @@ class _Stream:
     async def close(self) -> None:
         """Forget the stream. Idempotent; waits for nothing."""
         self._kept.clear()
-        self._pending.clear()
+        self._pending = b""
         self._drop()
 
     async def _feed(self, audio: bytes) -> None:
         """Send all whole frames there are; `_take` gets the answers. What was not answered for is sent next time."""
-        self._pending += audio
+        self._pending += audio  # of bytes: nothing is copied where nothing was left, nor below where all is sent
         while len(self._pending) >= FRAME_BYTES:
             whole = len(self._pending) - len(self._pending) % FRAME_BYTES
-            piece = bytes(memoryview(self._pending)[: min(whole, PIECE_BYTES)])
+            piece = self._pending[: min(whole, PIECE_BYTES)]
             self._take(await self._feed_piece(piece))
-            del self._pending[: len(piece)]
+            self._pending = self._pending[len(piece) :]
             self._done += len(piece) // 2
             self._kept += piece
             del self._kept[: max(0, len(self._kept) - self._keep_bytes)]
