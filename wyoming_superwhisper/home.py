@@ -76,6 +76,13 @@ class Home:
         named = self._device_names.get(fold(name), ())
         return named or ((self.devices[name],) if name in self.devices else ())
 
+    def may_search(self, area: str) -> bool:
+        """Whether a media player of this area (its id) can look for a title, or isn't known not to."""
+        return any(
+            device.area == area and domain_of(device.id) == "media_player" and device.can_search is not False
+            for device in self.settings.devices
+        )
+
     def names(self, limit: int = BIAS_NAMES) -> tuple[str, ...]:
         """Names to bias recognition towards, the most useful first: rooms, devices, then what else they are called."""
         everything: tuple[_Named, ...] = (*self.settings.areas, *self.settings.devices, *self.settings.floors)

@@ -80,6 +80,18 @@ def test_the_kind_of_a_device_is_that_of_its_state() -> None:
     known.apply({"a": {LIGHT: {"s": "on", "a": {"friendly_name": "Volet", "device_class": "shutter"}}}})
     [device] = home_from(Registries(entities={LIGHT: {}}, exposed=(LIGHT,)), known).devices
     assert device.device_class == "shutter"
+    assert device.can_search is None
+
+
+@pytest.mark.parametrize(
+    ("features", "can_search"), [(4194304 + 512 + 1, True), (4194304, False), (512, False), (None, False), ("x", False)]
+)
+def test_whether_a_media_player_can_search_is_what_its_state_says(features: Any, can_search: bool) -> None:
+    known = States()
+    player = "media_player.one"
+    known.apply({"a": {player: {"s": "on", "a": {"friendly_name": "Enceinte", "supported_features": features}}}})
+    [device] = home_from(Registries(entities={player: {}}, exposed=(player,)), known).devices
+    assert device.can_search is can_search
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ class Device:
     """Id of its area; empty: none."""
     device_class: str = ""
     """What kind of its domain it is, as Home Assistant says it ("shutter", "garage", "tv"); empty: not known."""
+    can_search: bool | None = None
+    """Whether a media player can look for a title that is asked for; empty: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class HomeSettings:
     areas: tuple[Area, ...] = ()
     """Areas: id, name, aliases, floor."""
     devices: tuple[Device, ...] = ()
-    """Devices: id (its domain before the dot), name, aliases, area, device_class."""
+    """Devices: id (its domain before the dot), name, aliases, area, device_class, can_search (of media players)."""
     satellites: dict[str, str] = field(default_factory=dict)
     """Satellite name, satellite id or device id → area id."""
     file: str = ""

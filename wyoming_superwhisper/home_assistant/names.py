@@ -71,12 +71,27 @@ def _devices(registries: Registries, states: States, areas: set[str]) -> Iterabl
         names = _entity_names(entity_id, record, registries, states)
         if names and _id(entity_id):
             area = area_of(record, registries)
-            yield Device(entity_id, names[0], names[1:], area if area in areas else "", _class(entity_id, states))
+            place = area if area in areas else ""
+            kind, can_search = _class(entity_id, states), _can_search(entity_id, states)
+            yield Device(entity_id, names[0], names[1:], place, kind, can_search)
 
 
 def _class(entity_id: str, states: States) -> str:
     state = states.get(entity_id)
     return _id(state.attributes.get("device_class")) if state else ""
+
+
+def _can_search(entity_id: str, states: States) -> bool | None:
+    """Whether Home Assistant can have a title looked for and played by this entity; None: it is no media player."""
+    state = states.get(entity_id)
+    if state is None or state.domain != "media_player":
+        return None
+    features = state.attributes.get("supported_features")
+    return isinstance(features, int) and features & _SEARCH_AND_PLAY == _SEARCH_AND_PLAY
+
+
+_SEARCH_AND_PLAY = 1 << 22 | 1 << 9
+"""The features of Home Assistant's media players that its search asks for: SEARCH_MEDIA and PLAY_MEDIA."""
 
 
 def _entity_names(entity_id: str, record: Record, registries: Registries, states: States) -> tuple[str, ...]:

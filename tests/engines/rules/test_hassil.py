@@ -289,6 +289,30 @@ def test_words_of_a_command_are_no_misheard_names() -> None:
     assert plain(intents.recognize("Turn on the bath lights", "en")) == [("HassTurnOn", {"name": "Path Lights"})]
 
 
+@pytest.mark.parametrize(
+    ("area", "meant"),
+    [("salon", "HassMediaSearchAndPlay"), ("bureau", "HassMediaSearchAndPlay"), ("chambre", ""), ("cuisine", "")],
+)
+def test_a_player_that_can_search_is_asked_for_what_home_assistant_takes_for_a_title(area: str, meant: str) -> None:
+    """Which is nonsense, but what its own agent does; where no player of the room can search, that only fails."""
+    home = HomeSettings(
+        areas=tuple(Area(name.lower(), name) for name in ("Salon", "Bureau", "Chambre", "Cuisine")),
+        devices=(
+            Device("media_player.a", "Enceinte", (), "salon", can_search=True),
+            Device("media_player.b", "Sono", (), "bureau"),
+            Device("media_player.c", "Télé", (), "chambre", can_search=False),
+            Device("light.d", "Lampe", (), "cuisine"),
+        ),
+    )
+    intents = HassilIntents(("fr",), home)
+    for said, sensibly in (("Mets le volume à 30", "HassSetVolume"), ("Mets en pause.", "HassMediaPause")):
+        assert [call.name for call in intents.recognize(said, "fr", area)] == [meant or sensibly]
+    for said in ("Démarre un minuteur de 30 secondes", "Lance un minuteur pâtes de 8 minutes"):
+        assert [call.name for call in intents.recognize(said, "fr", area)] == ["HassStartTimer"]
+    assert [call.name for call in intents.recognize("Mets le volume du Sono à 30", "fr", area)] == ["HassSetVolume"]
+    assert [call.name for call in intents.recognize("Mets de la lumière", "fr", area)] == ["HassTurnOn"]
+
+
 def test_an_alias_stays_where_the_main_name_would_be_ambiguous() -> None:
     home = HomeSettings(
         areas=(Area("salon", "Salon"), Area("cuisine", "Cuisine")),

@@ -159,6 +159,7 @@ class Reader:
             best = None
         if best and not best.wildcards:
             return best
+        literal = best
         plainer = normalise(text, pack.language)
         tries = [(pack.intents, plainer), (pack.own, plainer)]
         if plain(text) == plainer:
@@ -171,10 +172,26 @@ class Reader:
             if self._overreaches(pack, reading, form, area):
                 continue
             if best is None or (reading.call.name != best.call.name and reading.looseness < best.looseness):
+                if literal and best is literal and self._stays_a_search(literal, reading):
+                    return literal
                 best = reading
             if not best.wildcards:
                 return best
         return best
+
+    def _stays_a_search(self, search: Reading, other: Reading) -> bool:
+        """Whether Home Assistant's own agent would really search, on the player that is meant either way.
+
+        It takes "mets le volume à 30" for a title. Where a player of the room can look for one, that is what is done
+        here too; where none can, its agent only fails.
+        """
+        area = self.home.areas_named(str(search.call.slots.get("area", "")))
+        return (
+            search.call.name == "HassMediaSearchAndPlay"
+            and other.call.name in PLAYERS
+            and "name" not in other.call.slots
+            and any(self.home.may_search(one.id) for one in area)
+        )
 
     def _overreaches(self, pack: SentencePack, reading: Reading, text: str, area: str | None) -> bool:
         """Whether a pack's free text takes in what it isn't for.
