@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import select
 import socket
+import ssl
+import struct
+from pathlib import Path
 
 import pytest
 from wyoming.event import Event, async_read_event
 
+from tests.certificates import Authority
 from tests.waiting import WAIT_S
 from tests.wire.examples import (
     connected,
@@ -86,6 +90,43 @@ async def test_a_peer_that_is_slow_but_takes_something_is_not() -> None:
             await writer.write(Event("t", {}, bytes(total)))
 
 
+async def test_others_run_between_two_events() -> None:
+    async with connected() as (_, writer, _):
+        steps = 0
+
+        async def other() -> None:
+            nonlocal steps
+            while True:
+                await asyncio.sleep(0)
+                steps += 1
+
+        task = asyncio.create_task(other())
+        for _ in range(20):
+            await writer.write(Event("small"))
+        task.cancel()
+        assert steps >= 19
+
+
+async def test_a_peer_that_is_gone_from_an_encrypted_connection_is_noticed_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.pair("server")
+    ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context(cafile=authority.file)
+    ours.load_cert_chain(pair.certificate, pair.key)
+    accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
+    server = await asyncio.start_server(lambda _, stream: accepted.set_result(stream), "127.0.0.1", 0, ssl=ours)
+    async with server:
+        peer = await asyncio.to_thread(_dial, server.sockets[0].getsockname(), theirs)
+        writer = wire.EventWriter(await accepted)
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        peer.close()  # at once, before the loop looks again
+        with pytest.raises(wire.Disconnected):
+            await _write_for_ever(writer)
+        await writer.close()
+    assert "socket.send() raised exception" not in caplog.text
+
+
 async def test_a_lost_connection_is_one_kind_of_error() -> None:
     async with connected() as (_, writer, theirs):
         theirs.close()
@@ -114,3 +155,12 @@ async def test_closing_a_connection_whose_peer_reads_nothing_ends() -> None:
     async with connected() as (_, writer, _):
         writer.stream.write(bytes(10_000_000))
         await asyncio.wait_for(writer.close(0.05), WAIT_S)
+
+
+def _dial(address: tuple[str, int], tls: ssl.SSLContext) -> socket.socket:
+    return tls.wrap_socket(socket.create_connection(address), server_hostname="localhost")
+
+
+async def _write_for_ever(writer: wire.EventWriter) -> None:
+    while True:
+        await writer.write(Event("t", {}, bytes(1000)))

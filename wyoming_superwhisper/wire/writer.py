@@ -96,6 +96,9 @@ class EventWriter:
             self.stream.write(part)
 
     async def _drain(self) -> None:
+        # Others run between two events, however much there is to send; and a transport of TLS says only by way of the
+        # loop that its peer is gone: until then it takes all that is written, and complains in the log each time.
+        await asyncio.sleep(0)
         transport = self.stream.transport
         if self._write_s is None or not transport.get_write_buffer_size():
             return await self.stream.drain()
