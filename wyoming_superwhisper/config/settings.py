@@ -113,7 +113,7 @@ class AsrSettings:
     """What decodes; auto: on the CPU the quicker of those that are installed, measured once, on CUDA transformers."""
     compute: Literal["auto", "float32", "float16", "bfloat16", "int8"] = "auto"
     """Number format; auto: float16 on CUDA, float32 on the CPU; int8 is for ctranslate2."""
-    threads: int = field(default=0, metadata=at_least(0))
+    threads: int = field(default=0, metadata=between(0, 256))
     """CPU threads; 0: by the machine."""
     batch: int = field(default=4, metadata=between(1, 64))
     """Utterances decoded together at most."""
@@ -212,7 +212,7 @@ class LlmSettings:
     """Sampling temperature; 0: greedy."""
     gpu_layers: int = field(default=-1, metadata=at_least(-1))
     """Layers on the card; -1: all."""
-    threads: int = field(default=0, metadata=at_least(0))
+    threads: int = field(default=0, metadata=between(0, 256))
     """CPU threads; 0: by the machine."""
 
 
@@ -232,7 +232,7 @@ class TtsSettings:
     """Variation of the rhythm."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where voices run; Piper is often faster on the CPU."""
-    threads: int = field(default=0, metadata=at_least(0))
+    threads: int = field(default=0, metadata=between(0, 256))
     """CPU threads; 0: by the machine."""
 
 

@@ -15,6 +15,8 @@ from wyoming_superwhisper.config.schema import Leaf, leaves_of
 from wyoming_superwhisper.config.source import Source, compose, describe, is_nothing
 from wyoming_superwhisper.errors import SettingsError
 
+MOST = 2_147_483_647
+"""No number may be larger: what takes it, down to the system, counts no further."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -68,7 +70,9 @@ def _scalar(kind: Any, node: yaml.ScalarNode) -> Any:
     """A scalar of this type. Raises `ValueError`."""
     tag = node.tag.rpartition(":")[2]
     if kind is str:
-        return str(node.value)  # as it is written: "off" and "no" stay words, 007 keeps its zeros
+        text = str(node.value)  # as it is written: "off" and "no" stay words, 007 keeps its zeros
+        text.encode()  # half of a character ("\\ud800") is no text: nothing could be done with it
+        return text
     if typing.get_origin(kind) is Literal:
         choices = {str(choice): choice for choice in typing.get_args(kind)}
         if node.value in choices:
@@ -128,6 +132,8 @@ def _convert_item(kind: type[Any], node: yaml.Node, key: str, source: Source) ->
 
 def checked(leaf: Leaf, value: Any, where: str) -> Any:
     """The value itself. Raises `SettingsError` where its key doesn't allow it."""
+    if isinstance(value, int | float) and abs(value) > MOST:
+        raise wrong(where, leaf.key, _show(leaf, value), f"at most {MOST}")
     if leaf.check is not None and value is not None and not leaf.check.passes(value):
         shown = ", ".join(value) if isinstance(value, tuple) else value
         raise wrong(where, leaf.key, _show(leaf, shown), leaf.check.allowed)

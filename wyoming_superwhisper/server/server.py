@@ -37,6 +37,8 @@ END_S = 3.0
 """Time for the last connections to be told that the server stops."""
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 """A peer that vanished is noticed after two minutes at the latest, also while nothing is sent."""
+_MOST_MS = 2_147_483_647
+"""The longest time that the kernel can be told."""
 
 
 class Server:
@@ -291,7 +293,7 @@ def _keep_alive(connection: socket.socket, write_s: float) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # A peer that takes nothing is cut in the kernel too, where what waits is less than a write of ours. Ours comes
     # first: it resets the connection, while the kernel forgets it without telling the peer.
-    options = {**_KEEP_ALIVE, "TCP_USER_TIMEOUT": int(2 * write_s * 1000)}
+    options = {**_KEEP_ALIVE, "TCP_USER_TIMEOUT": min(int(2 * write_s * 1000), _MOST_MS)}
     for name, value in options.items():
         if hasattr(socket, name):  # not on every system
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
