@@ -255,6 +255,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match="not text in UTF-8"):
         load(Settings, binary, {})
+    with pytest.raises(SettingsError, match="/dev/zero is larger than"):
+        load(Settings, "/dev/zero", {})
 
 
 @settings(deadline=None)

@@ -10,6 +10,9 @@ import yaml
 
 from wyoming_superwhisper.errors import SettingsError
 
+MOST_BYTES = 1_048_576
+"""No file of settings is larger: it is enough for a home of thousands of devices."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -42,7 +45,11 @@ class Source:
 def read(path: Path) -> str:
     """The text of a file. Raises `SettingsError`."""
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)  # no more, of whatever has no end or was meant for something else
+        if len(content) > MOST_BYTES:
+            raise SettingsError(f"{path} is larger than {MOST_BYTES} bytes: that can't be settings")
+        return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(f"{path} is not text in UTF-8 (byte {error.start})") from error
     except ValueError as error:

@@ -47,5 +47,5 @@ def why_not(address: Address, uri: str, error: OSError) -> str:
         return f"{uri} may not be opened by this user: choose a port above 1023, or a folder you may write to."
     if error.errno == errno.ENOTSOCK:
         return f"{uri} can't be listened on: there is a file of that name already. Choose another path with --uri."
-    remedy = "a path in a folder that exists" if unix else "an address of this machine"
+    remedy = "a short path in a folder that exists" if unix else "an address of this machine"
     return f"{uri} can't be listened on: {error.strerror or error}. Choose {remedy} with --uri."
