@@ -65,10 +65,13 @@ def scene(
     rng: random.Random,
     *,
     gap_s: float | None = None,
+    another: bool = False,
     noise: str = "",
     snr_db: float = 0.0,
 ) -> Scene:
     """The word said once, and after a gap a French command by the same speaker; `gap_s` None: the word alone.
+
+    `another`: another speaker says the command.
 
     `noise`: "pink", "babble", "music" or "reply", through all of it, by so much quieter than the word.
     """
@@ -78,7 +81,7 @@ def scene(
     parts, command = [begin, spoken], ""
     if gap_s is not None:
         [command] = load_domain().sample("fr", rng, 1)
-        variant = voice[voice.index("+") :] if "+" in voice else ""
+        variant = rng.choice(VARIANTS) if another else voice[voice.index("+") :] if "+" in voice else ""
         parts += [np.zeros(int(gap_s * RATE)), _trimmed(say(command, "fr" + variant, rng))]
     sound = np.concatenate([*parts, np.zeros(int(1.2 * RATE))])
     if noise:

@@ -17,7 +17,7 @@ from tests.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "wyoming_superwhisper"
-DATA = {".yaml", ".json", ".onnx", ".gguf", ".safetensors", ".wav", ".txt", ".typed"}
+DATA = {".yaml", ".json", ".npz", ".onnx", ".gguf", ".safetensors", ".wav", ".txt", ".typed"}
 HEAVY = {"torch", "transformers", "llama-cpp-python", "piper-tts", "onnxruntime", "hassil", "huggingface-hub", "scipy"}
 
 

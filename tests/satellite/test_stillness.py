@@ -13,7 +13,6 @@ from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.satellite.capture import Deliver
 from wyoming_superwhisper.satellite.hearing import Ears, WordListener
-from wyoming_superwhisper.satellite.imagined_pause import END_CUTS_S
 from wyoming_superwhisper.satellite.microphone import Microphone
 from wyoming_superwhisper.satellite.stillness import HELD_S, STIRS_ON_S, DozingListener, Stillness
 from wyoming_superwhisper.satellite.wake_word import FRAME_S, Detection, WakeWordListener
@@ -21,11 +20,11 @@ from wyoming_superwhisper.satellite.wake_word import FRAME_S, Detection, WakeWor
 CHUNK_S = 0.06
 CHUNK_BYTES = SPEECH.bytes_of(CHUNK_S)
 SAID_AT_S = (8.3, 17.1, 21.7)
-SAME_PLACE_S = CHUNK_S + DEFAULT_STRIDE * FRAME_S + (END_CUTS_S[1] - END_CUTS_S[0])
+SAME_PLACE_S = CHUNK_S + 2 * DEFAULT_STRIDE * FRAME_S
 """How far apart the ends of one word may be that two listeners hear, in seconds, if they began at different times. Each
 counts back from the end of the chunk that it was fed; its model answers once in so many steps, counted from where it
-began; and without a pause the end is looked for in steps. Where a certainty is on the edge, which the rounding of
-another processor decides, each may come out one later."""
+began, and so does the network that finds the end, which hears another second before the word. Where a certainty is on
+the edge, which the rounding of another processor decides, each may come out one later."""
 
 
 class CountingListener(WakeWordListener):

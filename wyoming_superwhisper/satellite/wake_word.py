@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, Protocol
@@ -15,8 +14,8 @@ import numpy as np
 from wyoming_superwhisper.audio import SPEECH
 from wyoming_superwhisper.config.satellite_settings import WakeWordSettings
 from wyoming_superwhisper.errors import SettingsError
-from wyoming_superwhisper.satellite.imagined_pause import ImaginedPause
 from wyoming_superwhisper.satellite.noise_floor import NoiseFloor
+from wyoming_superwhisper.satellite.word_end import Ended, WordEnds
 
 Engine = Literal["micro", "open"]
 
@@ -27,23 +26,24 @@ LIKELY = 0.8
 LATE_S = {"okay_nabu": 0.03, "alexa": 0.17}
 """How long after the end of a word its model first thinks it likely, in seconds; measured on speech by espeak-ng."""
 OTHER_LATE_S = 0.1
-SPOKEN_ON_S = {"alexa": 0.08}
-"""How much earlier a word may have ended than where an imagined pause suits its model best, in seconds: it likes the
-first sound of the command after "alexa". A little of the word before the command does less harm than a command without
-its beginning."""
-SUSPICIONS = {"alexa": (0.05, 0.82), "okay_nabu": (0.7, 0.9)}
-"""Words of pymicro-wakeword that are also heard by an imagined pause: the certainty from which on one is suspected, and
-the one that it must have with the pause (benchmarks/wake_words.py). With less suspicion "okay nabu" is heard before it
-is over, and its end is told too early. The models of "hey_jarvis" and "hey_mycroft" gain nothing by it."""
-CUTOFF_FACTORS = {"okay_nabu": 0.88}
-"""On the certainty that a model asks for: spoken on without a pause, or in noise, the word comes out a little lower."""
+SUSPICIONS = {"okay_nabu": 0.05, "alexa": 0.04, "hey_jarvis": 0.05, "hey_mycroft": 0.05}
+"""Certainty of a model of pymicro-wakeword from which on its word is suspected, and looked for by `WordEnds`."""
+CERTAIN = 0.85
+"""A suspected word was spoken if it has ended with this certainty."""
+DOUBTED = 0.1
+"""A word that was heard is doubtful if it has ended with less certainty, and where it ended is not known."""
+SURE = 0.95
+"""Certainty of a model from which on a doubtful word was heard all the same."""
+REST_S = 0.09
+"""Sound between two looks at a suspected word, in seconds."""
+EARLY_S = 0.03
+"""How much earlier than it is found a word without a pause may have ended, in seconds: a little of the word before
+the command does less harm than a command without its beginning."""
 WARM_UP_S = 1.0
 """Length of the still room that models hear when they begin, in seconds."""
 OPEN_CUTOFF = 0.5
 SNAP_S = (0.05, 0.09)
 """How far before and after a word's estimated end the pause after it may begin, in seconds."""
-SNAP_IMAGINED_S = (0.05, 0.06)
-"""The same of a word whose end was found by an imagined pause."""
 LEAST_PAUSE_S = 0.07
 """A shorter one that is over already is a pause inside a word, in seconds."""
 PAUSE = 0.25
@@ -79,8 +79,12 @@ class Model(Protocol):
     def suspect(self, heard: bytes, position: int) -> int | None:
         """How many bytes before the end of what was heard the word ended, if it was one that is spoken on."""
 
-    def find_end(self, heard: bytes, estimate: int) -> int:
-        """The same of a word that was heard, with no pause after it, and ended about so many bytes before."""
+    def ended(self, heard: bytes) -> Ended | None:
+        """What `WordEnds` finds of a word that was heard; None: it was not taught that word."""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the word it heard is beyond doubt."""
 
     def reset(self) -> None:
         """Forget what was heard."""
@@ -119,13 +123,22 @@ class WakeWordListener:
             for model in self._models:  # each sees everything, also when another has heard its word
                 steps = model.feed(features)
                 if steps is not None and self._is_new(model.id):
-                    ago = steps * self._step_bytes + _late_bytes(model.id)
-                    found = found or self._detection(model, ago)
+                    found = self._heard(model, steps) or found
         for model in () if found else self._models:
-            ended = model.suspect(bytes(self._recent), self.heard_bytes)
-            if ended is not None and self._is_new(model.id):
-                found = self._detection(model, ended, imagined=True)
+            new = self._is_new(model.id)
+            ended = model.suspect(bytes(self._recent), self.heard_bytes) if new else None
+            if ended is not None:
+                found = self._detection(model, ended, known=True)
         return found
+
+    def _heard(self, model: Model, steps: int) -> Detection | None:
+        """What a model has heard, unless that is doubtful."""
+        ended = model.ended(bytes(self._recent))
+        if ended is None or ended.certainty < DOUBTED:
+            if ended is not None and not model.is_sure:
+                return None
+            return self._detection(model, steps * self._step_bytes + _late_bytes(model.id), known=False)
+        return self._detection(model, ended.ago, known=True)
 
     def reset(self) -> None:
         """Forget what was heard, so that listening begins anew after a turn."""
@@ -133,6 +146,7 @@ class WakeWordListener:
             self._features.reset()
         for model in self._models:
             model.reset()
+        self._recent.clear()
         self._warm_up()
 
     def _warm_up(self) -> None:
@@ -148,21 +162,15 @@ class WakeWordListener:
 
     def _is_new(self, word: str) -> bool:
         """Whether the word is no echo of the last detection of it."""
-        heard_s = SPEECH.seconds(self.heard_bytes)
-        new = heard_s >= self._deaf_until_s.get(word, 0.0)
-        if new:
-            self._deaf_until_s[word] = heard_s + self._refractory_s
-        return new
+        return SPEECH.seconds(self.heard_bytes) >= self._deaf_until_s.get(word, 0.0)
 
-    def _detection(self, model: Model, ago: int, imagined: bool = False) -> Detection:
-        """A word that ended about so many bytes ago; `imagined`: that is known as well as it can be without a pause."""
-        heard = bytes(self._recent)
-        recent = np.frombuffer(heard, "<i2")
-        end = _pause_near(recent, len(recent) - ago // SPEECH.frame_bytes, SNAP_IMAGINED_S if imagined else SNAP_S)
+    def _detection(self, model: Model, ago: int, known: bool) -> Detection:
+        """A word that ended so many bytes ago; `known`: not only about so many."""
+        self._deaf_until_s[model.id] = SPEECH.seconds(self.heard_bytes) + self._refractory_s
+        recent = np.frombuffer(bytes(self._recent), "<i2")
+        end = None if known else _pause_near(recent, len(recent) - ago // SPEECH.frame_bytes, SNAP_S)
         if end is None:
-            ago = ago if imagined else model.find_end(heard, ago)
-            ago += SPEECH.bytes_of(SPOKEN_ON_S.get(model.id, 0.0))
-            end = max(0, len(recent) - ago // SPEECH.frame_bytes)
+            end = max(0, len(recent) - (ago + SPEECH.bytes_of(EARLY_S)) // SPEECH.frame_bytes)
         return Detection(
             model.id,
             max(0, self.heard_bytes - (len(recent) - end) * SPEECH.frame_bytes),
@@ -213,39 +221,48 @@ def _loudness_db(samples: np.ndarray[Any, Any], end: int) -> float:
 class MicroModel:
     """A model of pymicro-wakeword: the mean of its last answers counts."""
 
-    def __init__(self, load: Callable[[], Any], features: Any, threshold: float) -> None:
-        """`load` makes the library's model; `features`: a generator of this model's own."""
-        model = load()
+    def __init__(self, model: Any, features: Any, threshold: float) -> None:
+        """`features`: a generator of this model's own; `threshold`: 0 for what suits the model."""
         self.id = str(model.id)
         self.phrase = str(model.wake_word)
         self._model = model
-        self._cutoff = threshold or float(model.probability_cutoff) * CUTOFF_FACTORS.get(self.id, 1.0)
-        self._suspicion, certainty = SUSPICIONS.get(self.id, (1.0, 1.0))
-        self._pause = ImaginedPause(load(), features, max(threshold, certainty))
+        self._cutoff = threshold or float(model.probability_cutoff)
+        self._suspicion = max(SUSPICIONS.get(self.id, 1.0), threshold / 2)
+        self._certain = max(CERTAIN, threshold)
+        self._ends = WordEnds(features)
+        self._rests_until = 0
+        self._mean = 0.0
         self._likely: int | None = None
         """Steps since the word became likely; None: it is not."""
 
     def feed(self, features: Any) -> int | None:
         """See `Model`."""
-        mean = self._model.process_streaming_prob(features)
+        self._mean = mean = self._model.process_streaming_prob(features) or 0.0
         newest = self._newest
         if newest > LIKELY:
             self._likely = 0 if self._likely is None else self._likely + 1
         elif self._likely is not None and newest < 0.2:
             self._likely = None
-        if mean is None or mean <= self._cutoff:
+        if mean <= self._cutoff:
             return None
         return self._likely or 0
 
     def suspect(self, heard: bytes, position: int) -> int | None:
         """See `Model`."""
-        if self.id not in SUSPICIONS or self._newest < self._suspicion:
+        if not self._ends.knows(self.id) or self._newest < self._suspicion or position < self._rests_until:
             return None
-        return self._pause.find(heard, position)
+        self._rests_until = position + SPEECH.bytes_of(REST_S)
+        ended = self._ends.find(heard, self.id)
+        return ended.ago if ended.certainty >= self._certain else None
 
-    def find_end(self, heard: bytes, estimate: int) -> int:
+    def ended(self, heard: bytes) -> Ended | None:
         """See `Model`."""
-        return self._pause.find_end(heard, estimate)
+        return self._ends.find(heard, self.id) if self._ends.knows(self.id) else None
+
+    @property
+    def is_sure(self) -> bool:
+        """See `Model`."""
+        return self._mean > max(SURE, self._cutoff)
 
     @property
     def _newest(self) -> float:
@@ -275,9 +292,12 @@ class OpenModel:
         """See `Model`: this library's models are sure at once, or not at all."""
         return None
 
-    def find_end(self, heard: bytes, estimate: int) -> int:
+    def ended(self, heard: bytes) -> Ended | None:
         """See `Model`."""
-        return estimate
+        return None
+
+    is_sure = True
+    """See `Model`."""
 
     def reset(self) -> None:
         """See `Model`."""
@@ -311,7 +331,7 @@ def _load(engine: Engine, word: str, threshold: float) -> Model:
     for model in library.Model:
         if str(model.value).removesuffix("_v0.1") == name:
             if engine == "micro":
-                return MicroModel(partial(library.MicroWakeWord.from_builtin, model), _features(engine), threshold)
+                return MicroModel(library.MicroWakeWord.from_builtin(model), _features(engine), threshold)
             return OpenModel(library.OpenWakeWord.from_builtin(model), threshold)
     raise SettingsError(f"There is no wake word '{word}'. There are: {', '.join(known_words(engine))}.")
 
@@ -319,8 +339,8 @@ def _load(engine: Engine, word: str, threshold: float) -> Model:
 def _load_file(library: ModuleType, engine: Engine, path: Path, threshold: float) -> Model:
     try:
         if engine == "micro":
-            load = partial(library.MicroWakeWord.from_config, path.with_suffix(".json"))
-            return MicroModel(load, _features(engine), threshold)
+            model = library.MicroWakeWord.from_config(path.with_suffix(".json"))
+            return MicroModel(model, _features(engine), threshold)
         path.open("rb").close()
         return OpenModel(library.OpenWakeWord.from_model(path), threshold)
     except (OSError, ValueError, KeyError) as error:

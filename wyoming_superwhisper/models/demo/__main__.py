@@ -11,6 +11,7 @@ COMMANDS = {
     "whisper": "whisper_training",
     "llama": "llama_training",
     "piper": "piper_training",
+    "word-ends": "word_end_training",
     "evaluate-whisper": "whisper_evaluation",
 }
 # Whisper learns from the Piper voices too.
