@@ -1,5 +1,6 @@
 """The demo checkpoint hears whole sentences in voices it never met, and nothing where nobody speaks."""
 
+import math
 import random
 from pathlib import Path
 
@@ -97,6 +98,26 @@ def test_the_language_is_heard(engine, language):
 def test_without_any_gate_sounds_are_empty(engine, kind):
     calls = [RecordedCall(sound(kind, 1 + seed, -10 - 8 * seed, seed), names=NAMES[:seed]) for seed in range(4)]
     assert [result["text"] for result in run(engine, *calls)] == [""] * 4
+
+
+async def test_where_the_last_word_was_not_said_those_before_it_lose_more_without_the_end(engine):
+    async def loss(text: str) -> float:
+        [result] = run(engine, RecordedCall(await final_audio(speech(text, "fr")), look_back=True))
+        print(text, "→", result["text"], result["end_logprob"], result.get("loss_without_end"))
+        return result.get("loss_without_end", math.inf)
+
+    for began in (
+        "Éteins la lumière de la salle de",
+        "Ajoute du pain à la liste de",
+        "Mets la lampe du salon à 40 pour",
+    ):
+        rest = {"salle": "bain.", "liste": "courses."}.get(began.split()[-2], "cent.")
+        assert await loss(f"{began} {rest}") < await loss(began)
+
+
+async def test_nobody_looks_back_unasked(engine):
+    [result] = run(engine, RecordedCall(await final_audio(speech("Éteins la salle de bain.", "fr"))))
+    assert "loss_without_end" not in result
 
 
 def test_two_commands_longer_than_the_window_are_both_heard(engine):

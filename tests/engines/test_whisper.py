@@ -1,6 +1,7 @@
 """Whisper says, token for token, what plain `generate` says, one utterance or a mixed batch of them."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from wyoming_superwhisper.engines import whisper
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Priority
 from wyoming_superwhisper.engines.whisper import WhisperEngine, compression_ratio, is_speech
 from wyoming_superwhisper.engines.whisper_checkpoint import Checkpoint
-from wyoming_superwhisper.engines.whisper_rules import Heard, end_logprob
+from wyoming_superwhisper.engines.whisper_rules import Heard, end_logprob, loss_before_last_words
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 
 NAMES = ("Salon", "Cuisine", "Plafonnier", "Lampe de la chambre (d'amis)", "T.V.")
@@ -361,6 +362,26 @@ def test_how_certain_the_end_is_depends_on_the_last_words_most_and_on_how_words_
     assert certainty(None) == certainty(len(pieces)) == pytest.approx(-0.05)  # nor does the end itself count
     assert certainty(5) < certainty(2) < certainty(1) < certainty(0) < -0.05
     assert certainty(1) < certainty(3) == pytest.approx(certainty(4))
+
+
+def test_what_the_words_before_the_last_one_lose():
+    pieces = [" Salle", " de", " ba", "in", " ?"]
+
+    def of(tokens: str, *logprobs: float) -> Heard:
+        return Heard("fr", tokens=list(map(ord, tokens)), logprobs=list(logprobs))
+
+    first = of("abcde", -0.1, -0.1, -0.1, -0.1, -0.1, -0.1)
+    assert loss_before_last_words(1, pieces, first, first) == 0
+    again = of("abxy", -0.2, -0.4, -3.0, -3.0, -3.0)
+    assert loss_before_last_words(1, pieces, first, again) == pytest.approx(0.4), (
+        "the last word and what follows don't count"
+    )
+    assert loss_before_last_words(1, pieces, first, of("axcde", *[-0.1] * 6)) == math.inf
+    assert loss_before_last_words(1, pieces, first, of("a", -0.1, -0.1)) == math.inf
+    assert loss_before_last_words(1, [" Stop", "."], of("ab", -0.1, -0.1, -0.1), of("", -0.1)) == 0
+    assert loss_before_last_words(3, pieces, first, again) == 0
+    assert loss_before_last_words(2, pieces, first, again) == pytest.approx(0.1)
+    assert loss_before_last_words(1, [], of("", -0.1), of("", -0.1)) == 0
 
 
 def test_what_leaves_a_doubt():

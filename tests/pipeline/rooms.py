@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -86,10 +87,16 @@ class Recognizer(Engine):
 
     languages = ("fr", "en")
     end_logprob: float = 0.0
+    loss_without_end: float = 0.0
 
     async def transcribe(self, request: TranscribeRequest, priority: Priority = Priority.FINAL) -> Transcription:
         await self.work(request, priority)
-        return Transcription(words_in(request.audio), request.language or "fr", end_logprob=self.end_logprob)
+        return Transcription(
+            words_in(request.audio),
+            request.language or "fr",
+            end_logprob=self.end_logprob,
+            loss_without_end=self.loss_without_end if request.look_back else math.inf,
+        )
 
 
 class Intents(Engine):

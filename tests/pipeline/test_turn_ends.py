@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +17,8 @@ from wyoming_superwhisper.pipeline.certainty import (
     LIKELY_TALK,
     LIKELY_WHOLE,
     MANY_ENDS,
+    MUCH_LOSS,
+    ONE_END,
     PLACE_MAY_FOLLOW,
     SURE_TALK,
     SURELY_WHOLE,
@@ -34,6 +37,8 @@ def ended(
     command: bool = False,
     place: Mapping[str, str] = MappingProxyType({}),
     end_logprob: float = 0.0,
+    loss_without_end: float = 0.0,
+    only_heard: bool = False,
     sensitivity: str = "",
     **asr: Any,
 ) -> tuple[str, float]:
@@ -42,10 +47,12 @@ def ended(
     async def main() -> None:
         house = House(takes_s=0.02, endpointing="server", **asr)
         house.model.whole, house.recognizer.end_logprob = whole, end_logprob
+        house.recognizer.loss_without_end = loss_without_end
         house.intents.is_command, house.intents.place = lambda text: command, place
         asked = {"vad_sensitivity": sensitivity} if sensitivity else {}
         async with house.client() as client:
-            await client.send(Event("run-pipeline", TURN), Event("transcribe", {"language": "fr", **asked}), START)
+            run = () if only_heard else (Event("run-pipeline", TURN),)
+            await client.send(*run, Event("transcribe", {"language": "fr", **asked}), START)
             began_s = asyncio.get_running_loop().time()
             streaming = asyncio.create_task(client.speak(*spoken, (0, 12.0)))
             text = (await client.until("transcript")).data["text"]
@@ -65,8 +72,9 @@ def waits_s(**circumstances: Any) -> float:
     return at_s - sum(seconds for _, seconds in TWO_WORDS)
 
 
-def test_a_sentence_that_the_model_believes_is_whole_ends_as_soon_as_a_command() -> None:
-    assert waits_s(whole=0.9) == pytest.approx(WAITS.complete, abs=0.1)
+@pytest.mark.parametrize("only_heard", [False, True])
+def test_a_sentence_that_the_model_believes_is_whole_ends_as_soon_as_a_command(only_heard: bool) -> None:
+    assert waits_s(whole=0.9, only_heard=only_heard) == pytest.approx(WAITS.complete, abs=0.1)
 
 
 @pytest.mark.parametrize("whole", [None, 0.0, 0.1])
@@ -89,6 +97,13 @@ def test_the_surer_a_sentence_is_whole_the_less_certain_its_last_words_must_be(
     whole: float, asked: float, more: float, soon: bool
 ) -> None:
     wait = waits_s(whole=whole, end_logprob=asked + more)
+    assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
+
+
+@pytest.mark.parametrize("command", [False, True])
+@pytest.mark.parametrize(("loss", "soon"), [(MUCH_LOSS, True), (MUCH_LOSS + 0.001, False), (math.inf, False)])
+def test_last_words_that_may_not_have_been_spoken_must_be_more_certain(command: bool, loss: float, soon: bool) -> None:
+    wait = waits_s(command=command, whole=0.9, end_logprob=ONE_END - 0.001, loss_without_end=loss)
     assert wait == pytest.approx(WAITS.complete if soon else WAITS.open, abs=0.1)
 
 

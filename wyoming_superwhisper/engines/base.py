@@ -8,6 +8,7 @@ Audio is signed 16-bit little-endian mono PCM everywhere here, at 16 kHz for rec
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -101,6 +102,8 @@ class TranscribeRequest:
     """Names to bias towards (rooms, devices)."""
     terms: tuple[str, ...] = ()
     """Other words to bias towards."""
+    look_back: bool = False
+    """Whether to tell `Transcription.loss_without_end` and `loss_without_phrase`: as much work again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,12 @@ class Transcription:
     average_logprob: float = 0.0
     end_logprob: float = 0.0
     """Mean in which the last tokens count most: what was only made up to complete a sentence shows there."""
+    loss_without_end: float = math.inf
+    """How much less certain the words before the last one are where the last 0.2 s of voice are missing, as the sum of
+    what their log-probabilities lose. Little where only the last word was spoken in it; infinite where other words are
+    heard then, and where nobody looked."""
+    loss_without_phrase: float = math.inf
+    """The same of the words before the last three, without 0.45 s of voice."""
     compression_ratio: float = 0.0
     tokens: tuple[int, ...] = ()
 

@@ -8,6 +8,7 @@ temperature, and no text is carried from one call to the next.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import zlib
@@ -22,7 +23,7 @@ import numpy.typing as npt
 from wyoming_superwhisper import errors
 from wyoming_superwhisper.engines.base import SAMPLE_RATE, Call
 from wyoming_superwhisper.engines.processors import usable_cpus
-from wyoming_superwhisper.engines.whisper_rules import Heard, Row, end_logprob
+from wyoming_superwhisper.engines.whisper_rules import Heard, Row, end_logprob, loss_before_last_words
 from wyoming_superwhisper.engines.whisper_windows import split_into_windows
 from wyoming_superwhisper.language import whisper_code
 
@@ -64,6 +65,13 @@ otherwise by the packaged model in a short window, the surest of them by 0.62; 1
 _NEARLY = 0.25
 """So near one of the limits above a short window may lie on the other side of it."""
 
+LOOKS_BACK = {"loss_without_end": (0.2, 1), "loss_without_phrase": (0.45, 3)}
+"""So many seconds of voice are left out to see whether only so many words were spoken in them."""
+_HANGOVER_SAMPLES = SAMPLE_RATE // 5
+"""What a final audio keeps after its last voice."""
+_LEAST_END_LOGPROB = -0.2
+"""An end less certain than this is not looked back from: nothing would come of it."""
+
 _KEPT_PROMPTS = 64
 _SPEECH_STEP_FRAMES = 20
 """What is encoded is a multiple of this: few shapes, for which libraries keep plans."""
@@ -80,6 +88,11 @@ class _Job:
     language: str | None
     prompt: tuple[int, ...]
     heard: list[Heard] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        return len(self.heard) == len(self.windows)
 
     @property
     def next_window(self) -> npt.NDArray[np.int16]:
@@ -89,8 +102,8 @@ class _Job:
 class WhisperEngine:
     """Speech recognition in a worker; see `engines.base.Engine` for the contract.
 
-    One call, `transcribe` {language or null, names, terms} with s16le mono 16 kHz; answered with the fields of
-    `engines.base.Transcription`.
+    One call, `transcribe` {language or null, names, terms, look_back} with s16le mono 16 kHz; answered with the fields
+    of `engines.base.Transcription`.
     """
 
     def __init__(self, configuration: Mapping[str, Any]) -> None:
@@ -207,7 +220,7 @@ class WhisperEngine:
         except BaseException:
             self._jobs.clear()  # the worker fails them all
             raise
-        for job in [job for job in jobs if len(job.heard) == len(job.windows)]:
+        for job in [job for job in jobs if job.over]:
             self._jobs.remove(job)
             job.call.done({**self._result(job), "batch": len(jobs)})
         for job in self._jobs:
@@ -255,6 +268,20 @@ class WhisperEngine:
         for job, one in zip(jobs, heard, strict=True):
             job.heard.append(one)
             job.language = one.language
+        self._look_back([job for job in jobs if job.over and job.call.data.get("look_back")])
+
+    def _look_back(self, jobs: Sequence[_Job]) -> None:
+        """Find out how certain the words before the last one are without the end of the voice."""
+        jobs = [job for job in jobs if job.heard[-1].tokens and self._end_logprob(job.heard[-1]) >= _LEAST_END_LOGPROB]
+        if not jobs:
+            return
+        for name, (seconds, words) in LOOKS_BACK.items():
+            mels = [self._extractor.log_mels(_without_end(job.windows[-1], seconds)) for job in jobs]
+            rows = [self._row(one, job.language, job.prompt, job.call) for one, job in zip(mels, jobs, strict=True)]
+            for job, again in zip(jobs, self._decoder.decode(rows), strict=True):
+                loss = loss_before_last_words(words, self._pieces(job.heard[-1]), job.heard[-1], again)
+                if math.isfinite(loss):
+                    job.losses[name] = loss
 
     def _doubtful(
         self, rows: Sequence[Row], heard: Sequence[Heard], mels: Sequence[LogMels]
@@ -314,10 +341,14 @@ class WhisperEngine:
             "end_logprob": self._end_logprob(job.heard[-1]),
             "compression_ratio": max(map(compression_ratio, texts)),
             "tokens": tokens,
+            **job.losses,
         }
 
     def _end_logprob(self, heard: Heard) -> float:
-        return end_logprob([self._tokenizer.decode([token]) for token in heard.tokens], heard.logprobs)
+        return end_logprob(self._pieces(heard), heard.logprobs)
+
+    def _pieces(self, heard: Heard) -> list[str]:
+        return [self._tokenizer.decode([token]) for token in heard.tokens]
 
     def _text(self, heard: Heard) -> str:
         first_special = min(self._rules.ends)  # timestamps, languages and the like come after the end token
@@ -352,6 +383,12 @@ def compression_ratio(text: str) -> float:
     """How many times shorter zlib makes the text; OpenAI's measure of repetition."""
     encoded = text.encode("utf-8")
     return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
+
+
+def _without_end(final_audio: npt.NDArray[np.int16], seconds: float) -> npt.NDArray[np.int16]:
+    """A final audio whose voice ends so much sooner, with silence after it as ever."""
+    spoken = final_audio[: max(0, len(final_audio) - _HANGOVER_SAMPLES - int(seconds * SAMPLE_RATE))]
+    return np.concatenate([spoken, np.zeros(_HANGOVER_SAMPLES, np.int16)])
 
 
 def _plain_uuid(uuid: str) -> str:

@@ -147,6 +147,18 @@ def end_logprob(pieces: Sequence[str], logprobs: Sequence[float]) -> float:
     return weighted / weights if weights else 0.0
 
 
+def loss_before_last_words(words: int, pieces: Sequence[str], heard: Heard, again: Heard) -> float:
+    """How much certainty the tokens before the last words lose by another decoding; infinite where that has others.
+
+    `pieces`: the text of each token of `heard`.
+    """
+    begins = [at for at, piece in enumerate(pieces) if piece.startswith(" ") and piece.strip(f" {_END_MARKS}")]
+    last = begins[-words] if len(begins) >= words else 0
+    if heard.tokens[:last] != again.tokens[:last]:
+        return math.inf
+    return sum(heard.logprobs[:last]) - sum(again.logprobs[:last])
+
+
 class Decoder(Protocol):
     """Decodes with one loaded model."""
 

@@ -44,7 +44,8 @@ class AsrHandler:
         self._session.require("asr")
         await self._forget_utterance()
         options = self._options or self._default_options()
-        self._listening = await Listening.open(self._session.services, audio_format, options, self._follow)
+        services, ends = self._session.services, self._server_ends
+        self._listening = await Listening.open(services, audio_format, options, self._follow, ends=ends)
 
     async def audio_chunk(self, audio: bytes, timestamp_ms: int | None) -> None:
         assert self._listening is not None  # AudioHandler begins before it feeds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
@@ -60,15 +60,23 @@ class Listening:
     """One utterance from its first chunk to its text. Open it, feed it, finish or close it."""
 
     def __init__(
-        self, services: Services, utterance: Utterance, options: ListenOptions, follow: Follow = follow_nothing
+        self,
+        services: Services,
+        utterance: Utterance,
+        options: ListenOptions,
+        follow: Follow = follow_nothing,
+        *,
+        ends: bool = True,
     ) -> None:
-        """`follow`: what to make of a guessed transcript; see `Guesser`."""
+        """`follow`: what to make of a guessed transcript; see `Guesser`. `ends`: whether `over` will be asked for."""
         asr = services.settings.asr
         self._services = services
         self._utterance = utterance
         self._options = options
         self._end_of_turn = EndOfTurn(options.vad_sensitivity, asr.no_speech_s, asr.longest_s, _now_s())
-        self._guesser = Guesser(services.recognizer, services.observer, self._request, follow) if asr.guesses else None
+        self._ends = ends
+        guessed = self._guess_request
+        self._guesser = Guesser(services.recognizer, services.observer, guessed, follow) if asr.guesses else None
         self.rehearsal: Rehearsal | None = None
         """What was made ahead of the answer to what was said, once that is finished: the caller's."""
 
@@ -88,14 +96,20 @@ class Listening:
 
     @classmethod
     async def open(
-        cls, services: Services, audio_format: AudioFormat, options: ListenOptions, follow: Follow = follow_nothing
+        cls,
+        services: Services,
+        audio_format: AudioFormat,
+        options: ListenOptions,
+        follow: Follow = follow_nothing,
+        *,
+        ends: bool = True,
     ) -> Listening:
         """Begin an utterance in this format; without voice activity the model decides alone what was said."""
         voice = await _open_voice(services)
         settings = services.settings
         longest_s, gate = settings.limits.utterance_s, settings.asr.gate
         utterance = Utterance(audio_format, voice, longest_s, gate=gate, budget=services.budget)
-        return cls(services, utterance, options, follow)
+        return cls(services, utterance, options, follow, ends=ends)
 
     async def feed(self, audio: bytes, *, more: bool = False) -> VoiceState:
         """Add whole frames of the utterance's format; `more`: as `Utterance.feed`. Raises `TooLong`."""
@@ -128,10 +142,9 @@ class Listening:
         """How certain the end of a guess must be for it to be the turn's; infinite where it may be half a sentence."""
         names = self._services.home.names()
         if guesser.complete:
-            place_may_follow = guesser.place_may_follow
-            return asked_of_command(heard.text, heard.language, names, place_may_follow=place_may_follow)
+            return asked_of_command(heard, names, place_may_follow=guesser.place_may_follow)
         if guesser.whole >= LIKELY_WHOLE or self._services.habits.is_whole(heard.text):
-            return asked_of_talk(heard.text, heard.language, names, guesser.whole)
+            return asked_of_talk(heard, names, guesser.whole)
         return math.inf
 
     async def _guessed(self, final: FinalAudio) -> Transcription | None:
@@ -145,6 +158,9 @@ class Listening:
             logger.debug("utterance is empty: no voice")
             return Transcription(text="", language=self._options.language or self._services.recognizer.languages[0])
         return await self._services.recognizer.transcribe(self._request(final.audio))
+
+    def _guess_request(self, audio: bytes) -> TranscribeRequest:
+        return replace(self._request(audio), look_back=self._ends)
 
     def _request(self, audio: bytes) -> TranscribeRequest:
         options = self._options

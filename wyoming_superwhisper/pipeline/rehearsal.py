@@ -34,7 +34,8 @@ class Rehearsal:
         speech: SpeakOptions | None = None,
         otherwise: Sequence[Said] = (),
     ) -> None:
-        """`answers`: whether to go beyond understanding. `speech`: how the answer will be spoken; None: it won't be.
+        """`answers`: whether to go beyond understanding; else the language model only reads what no rule understands,
+        and says how likely it is whole. `speech`: how the answer will be spoken; None: it won't be.
 
         `otherwise`: how else it may be asked, the likeliest first: played through after it.
         """
@@ -83,7 +84,9 @@ class Rehearsal:
     async def _run(self) -> None:
         try:
             self.understood = await self._understand(self._said)
-            if self._answers:
+            if not self._answers:
+                await self._read(self._said, self.understood)
+            else:
                 await self._answer(self._said, self.understood, self._note_whole)
                 for said in self._otherwise:
                     await self._answer(said, await self._understand(said))
@@ -108,6 +111,13 @@ class Rehearsal:
             else:
                 await self._begin_speech(parts, self._speech)
 
+    async def _read(self, said: Said, understood: Understood) -> None:
+        if self._services.prepared.llm is not None:
+            llm = _Reader(self._services.prepared.llm, self._note_whole, no_more=True)
+            async with aclosing(self._services.assistant.rehearse(said, understood, llm)) as parts:  # type: ignore[type-var]
+                async for _ in parts:
+                    pass
+
     def _note_whole(self, probability: float) -> None:
         self.whole = probability
 
@@ -128,15 +138,19 @@ class Rehearsal:
 class _Reader:
     """A language model that also tells how likely the sentence it answers is whole."""
 
-    def __init__(self, llm: LanguageModel, note: Callable[[float], None]) -> None:
+    def __init__(self, llm: LanguageModel, note: Callable[[float], None], *, no_more: bool = False) -> None:
+        """`no_more`: it answers nothing."""
         self._llm = llm
         self._note = note
+        self._no_more = no_more
 
     async def answer(self, request: AnswerRequest, priority: Priority = Priority.GUESS) -> AsyncIterator[AnswerPart]:
         async with aclosing(self._llm.answer(request, priority)) as parts:  # type: ignore[type-var]
             async for part in parts:
                 if part.whole is not None:
                     self._note(part.whole)
+                if self._no_more:
+                    return
                 yield part
 
 

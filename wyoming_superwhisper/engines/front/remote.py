@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,6 +63,8 @@ class RemoteRecognizer:
             average_logprob=data["average_logprob"],
             compression_ratio=data["compression_ratio"],
             end_logprob=data.get("end_logprob", 0.0),
+            loss_without_end=data.get("loss_without_end", math.inf),
+            loss_without_phrase=data.get("loss_without_phrase", math.inf),
             tokens=tuple(data["tokens"]),
         )
 
@@ -75,7 +78,12 @@ class RemoteRecognizer:
         return job
 
     def _submit(self, request: TranscribeRequest, priority: Priority) -> Job:
-        data = {"language": request.language, "names": list(request.names), "terms": list(request.terms)}
+        data: dict[str, Any] = {
+            "language": request.language,
+            "names": list(request.names),
+            "terms": list(request.terms),
+            "look_back": request.look_back,
+        }
         job = self._worker.submit("transcribe", data, request.audio, priority)
         if priority is Priority.GUESS:
             self._on_their_way[request] = job
