@@ -66,6 +66,13 @@ def test_a_place_may_have_been_begun_where_its_first_word_is_easily_missed(langu
     assert asked_of_talk(hello, NAMES, 0.99) == SURE_TALK
 
 
+@pytest.mark.parametrize(("text", "language"), [
+    ("Réveille-moi mercredi à 16 heures.", "fr"), ("Wake me up at 7.", "en"), ("Wake me up at 7 o'clock.", "en"),
+])  # fmt: skip
+def test_minutes_may_follow_an_hour(text: str, language: str) -> None:
+    assert asked_of_talk(heard(text, language), NAMES, 0.99) == math.inf
+
+
 @pytest.mark.parametrize("loss", [1.01 * MUCH_LOSS, math.inf])
 def test_where_the_last_word_may_be_made_up_more_is_asked(loss: float) -> None:
     cave, hello = heard("Allume la cave.", "fr", loss), heard("Hello.", "en", loss)

@@ -48,6 +48,9 @@ _PLACE_IS_MISSED = frozenset({"en"})
 _ACTS = frozenset({"turn", "switch", "start", "stop", "open", "close", "put", "play", "set"})
 """How sentences begin there that no rule understands as long as their place is missing ("open the blinds")."""
 
+_HOURS = frozenset({"heure", "heures", "clock"})
+"""What is counted by hours of the day."""
+
 _EXPRESSIONS = {
     "fr": ("pour cent", "liste de courses", "s il te plaît", "s il vous plaît", "salle de bain", "salle à manger"),
     "en": ("shopping list", "to do list", "living room", "dining room"),
@@ -76,7 +79,7 @@ def asked_of_talk(heard: Transcription, names: Sequence[str], whole: float) -> f
 
     `whole`: how likely it is whole by the language model.
     """
-    if _waits_for_place(heard):
+    if _place_may_follow(heard) or _minutes_may_follow(heard):
         return math.inf
     sure = whole >= SURELY_WHOLE and not ends_as_it_must(heard.text, heard.language, names)
     return max(_asked_of_sound(heard), SURE_TALK if sure else LIKELY_TALK)
@@ -93,7 +96,13 @@ def _within(limits: tuple[float, float], loss: float) -> bool:
     return limits[0] <= loss <= limits[1]
 
 
-def _waits_for_place(heard: Transcription) -> bool:
+def _minutes_may_follow(heard: Transcription) -> bool:
+    """Whether it ends with a full hour: "à 16 heures" … "30"."""
+    last = _words(heard.text)[-1:]
+    return bool(last) and (last[0].isdigit() or last[0] in _HOURS)
+
+
+def _place_may_follow(heard: Transcription) -> bool:
     """Whether a place may have been begun that wasn't heard."""
     return language_of(heard.language) in _PLACE_IS_MISSED and not _ACTS.isdisjoint(_words(heard.text)[:1])
 
