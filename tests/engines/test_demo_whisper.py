@@ -102,7 +102,7 @@ def test_without_any_gate_sounds_are_empty(engine, kind):
 
 async def test_where_the_last_word_was_not_said_those_before_it_lose_more_without_the_end(engine):
     async def loss(text: str) -> float:
-        [result] = run(engine, RecordedCall(await final_audio(speech(text, "fr")), look_back=True))
+        [result] = run(engine, RecordedCall(await final_audio(speech(text, "fr")), look_back=["loss_without_end"]))
         print(text, "→", result["text"], result["end_logprob"], result.get("loss_without_end"))
         return result.get("loss_without_end", math.inf)
 
@@ -113,6 +113,11 @@ async def test_where_the_last_word_was_not_said_those_before_it_lose_more_withou
     ):
         rest = {"salle": "bain.", "liste": "courses."}.get(began.split()[-2], "cent.")
         assert await loss(f"{began} {rest}") < await loss(began)
+
+
+async def test_before_a_single_word_there_is_nothing_to_lose(engine):
+    [result] = run(engine, RecordedCall(await final_audio(speech("Bonsoir.", "fr")), look_back=["loss_without_end"]))
+    assert (result["text"], result["loss_without_end"]) == ("Bonsoir.", 0.0)
 
 
 async def test_nobody_looks_back_unasked(engine):

@@ -20,6 +20,7 @@ from wyoming_superwhisper.pipeline.certainty import (
     asked_of_command,
     asked_of_talk,
     ends_as_it_must,
+    looks_back,
 )
 
 NAMES = ("Salle de bains", "Lampe de chevet", "Lampe de travail", "Desk lamp", "Cave")
@@ -84,6 +85,11 @@ def test_where_the_last_word_may_be_made_up_more_is_asked(loss: float) -> None:
 def test_a_phrase_that_is_readily_added_must_have_been_spoken(loss: float, asked: float) -> None:
     alarm = Transcription("Wake me up at 7 in the evening.", "en", loss_without_end=0.0, loss_without_phrase=loss)
     assert asked_of_talk(alarm, NAMES, 0.99) == asked
+
+
+def test_phrases_are_looked_back_on_only_where_the_language_has_such() -> None:
+    assert looks_back("fr") == ("loss_without_end",)
+    assert looks_back("en-GB") == looks_back(None) == ("loss_without_end", "loss_without_phrase")
 
 
 def test_more_certainty_is_never_asked_of_a_freer_end() -> None:

@@ -102,8 +102,8 @@ class TranscribeRequest:
     """Names to bias towards (rooms, devices)."""
     terms: tuple[str, ...] = ()
     """Other words to bias towards."""
-    look_back: bool = False
-    """Whether to tell `Transcription.loss_without_end` and `loss_without_phrase`: as much work again."""
+    look_back: tuple[str, ...] = ()
+    """Which of `Transcription`'s `loss_without_end` and `loss_without_phrase` to tell: each is as much work again."""
 
 
 @dataclass(frozen=True, slots=True)

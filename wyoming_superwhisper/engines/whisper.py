@@ -268,14 +268,20 @@ class WhisperEngine:
         for job, one in zip(jobs, heard, strict=True):
             job.heard.append(one)
             job.language = one.language
-        self._look_back([job for job in jobs if job.over and job.call.data.get("look_back")])
+        self._look_back([job for job in jobs if job.over])
 
-    def _look_back(self, jobs: Sequence[_Job]) -> None:
-        """Find out how certain the words before the last one are without the end of the voice."""
-        jobs = [job for job in jobs if job.heard[-1].tokens and self._end_logprob(job.heard[-1]) >= _LEAST_END_LOGPROB]
-        if not jobs:
-            return
+    def _look_back(self, over: Sequence[_Job]) -> None:
+        """Find out how certain the words before the last ones are without the end of the voice, for those who ask."""
+        certain = [job for job in over if self._end_logprob(job.heard[-1]) >= _LEAST_END_LOGPROB]
         for name, (seconds, words) in LOOKS_BACK.items():
+            jobs = []
+            for job in [job for job in certain if name in (job.call.data.get("look_back") or ())]:
+                if len(self._text(job.heard[-1]).split()) > words:
+                    jobs.append(job)
+                else:
+                    job.losses[name] = 0.0  # of nothing
+            if not jobs:
+                continue
             mels = [self._extractor.log_mels(_without_end(job.windows[-1], seconds)) for job in jobs]
             rows = [self._row(one, job.language, job.prompt, job.call) for one, job in zip(mels, jobs, strict=True)]
             for job, again in zip(jobs, self._decoder.decode(rows), strict=True):

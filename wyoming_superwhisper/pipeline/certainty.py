@@ -61,6 +61,13 @@ _ADDITIONS = {"en": ("in the morning", "in the evening")}
 """Phrases of three words that are readily made up after less, with certainty."""
 
 
+def looks_back(language: str | None) -> tuple[str, ...]:
+    """What must be known of a transcription in this language; None: it isn't known yet."""
+    if language is None or language_of(language) in _ADDITIONS:
+        return ("loss_without_end", "loss_without_phrase")
+    return ("loss_without_end",)
+
+
 def asked_of_command(heard: Transcription, names: Sequence[str], *, place_may_follow: bool) -> float:
     """The least `end_logprob` of a whole command; infinite: none is enough. `names`: those of the home."""
     return max(_asked_of_sound(heard), _asked_of_command(heard, names, place_may_follow))

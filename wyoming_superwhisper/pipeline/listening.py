@@ -11,7 +11,7 @@ from wyoming_superwhisper.audio import AudioFormat
 from wyoming_superwhisper.endpointing import FinalAudio
 from wyoming_superwhisper.engines.base import TranscribeRequest, Transcription, VoiceState, VoiceStream
 from wyoming_superwhisper.errors import Busy, EngineLost, EngineUnavailable, UnknownLanguage
-from wyoming_superwhisper.pipeline.certainty import LIKELY_WHOLE, asked_of_command, asked_of_talk
+from wyoming_superwhisper.pipeline.certainty import LIKELY_WHOLE, asked_of_command, asked_of_talk, looks_back
 from wyoming_superwhisper.pipeline.end_of_turn import EndOfTurn, asks_for_more
 from wyoming_superwhisper.pipeline.guessing import Follow, Guesser
 from wyoming_superwhisper.pipeline.rehearsal import Rehearsal
@@ -160,7 +160,7 @@ class Listening:
         return await self._services.recognizer.transcribe(self._request(final.audio))
 
     def _guess_request(self, audio: bytes) -> TranscribeRequest:
-        return replace(self._request(audio), look_back=self._ends)
+        return replace(self._request(audio), look_back=looks_back(self._options.language) if self._ends else ())
 
     def _request(self, audio: bytes) -> TranscribeRequest:
         options = self._options

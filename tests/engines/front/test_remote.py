@@ -96,7 +96,7 @@ async def test_each_interface_says_what_its_worker_needs_and_reads_what_it_answe
         calls = await asked(worker)
         previous = {"name": "HassTurnOff", "slots": {"area": "Salon"}, "text": "", "template": ""}
         assert [(call["method"], call["data"]) for call in calls[:2]] == [
-            ("transcribe", {"language": "fr", "names": ["Salon"], "terms": ["plafonnier"], "look_back": False}),
+            ("transcribe", {"language": "fr", "names": ["Salon"], "terms": ["plafonnier"], "look_back": []}),
             (
                 "intents.recognize",
                 {"text": "allume le salon", "language": "fr", "area": "salon", "previous": [previous]},

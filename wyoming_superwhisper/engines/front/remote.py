@@ -82,7 +82,7 @@ class RemoteRecognizer:
             "language": request.language,
             "names": list(request.names),
             "terms": list(request.terms),
-            "look_back": request.look_back,
+            "look_back": list(request.look_back),
         }
         job = self._worker.submit("transcribe", data, request.audio, priority)
         if priority is Priority.GUESS:
