@@ -289,6 +289,8 @@ UNRELATED_FRENCH = [
     "On mange dans cinq minutes.",
     "Écoute, je n'ai pas le temps.",
     "Écoute-moi bien.",
+    "Écoute, ma soeur est malade.",
+    "Écoute, pourquoi la neige est-elle blanche ?",
     "Joue avec moi.",
     "Joue aux échecs avec ton frère.",
     "Mets ton manteau.",

@@ -169,7 +169,7 @@ class Reader:
             if result is None:
                 continue
             reading = self._reading(pack, result, area)
-            if self._overreaches(pack, reading, form, area):
+            if self._overreaches(pack, reading, text, area):
                 continue
             if best is None or (reading.call.name != best.call.name and reading.looseness < best.looseness):
                 if literal and best is literal and self._stays_a_search(literal, reading):
