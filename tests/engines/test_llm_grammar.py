@@ -283,6 +283,25 @@ def test_an_area_called_with_its_article_is_written_without() -> None:
     assert call.slots["area"] == "L'atelier"
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["On dirait une cave, ici.", "Une vraie cave !", "Noir comme dans une cave", "Plus sombre qu'une vieille cave",
+     "It's like a cave in here.", "It's as dark as a cave", "This is a real cave."],
+)  # fmt: skip
+def test_a_place_that_something_is_only_like_is_not_meant(text: str) -> None:
+    home = home_from({"areas": [{"id": "a", "name": "Cave"}, {"id": "b", "name": "Cuisine", "aliases": ["kitchen"]}]})
+    light = {"domain": "light"}
+
+    def placed(text: str) -> list[dict[str, Any]]:
+        calls = parse_calls('{"intent": "HassTurnOn", "domain": "light", "area": "cave"}', home)
+        return [dict(one.slots) for one in placed_as_said(calls, home, text)]
+
+    assert placed(text) == [light]
+    assert placed(f"{text} Dans la cuisine.") == [{**light, "area": "Cuisine"}]
+    assert placed("I'd like a cave light on in there.") == [{**light, "area": "Cave"}]
+    assert placed("It's dark in the cave, like in a kitchen.") == [{**light, "area": "Cave"}]
+
+
 def test_a_room_in_the_name_of_a_device_is_no_place() -> None:
     home = home_from(
         {

@@ -53,11 +53,15 @@ def aimed_at(calls: Iterable[IntentCall], home: Home, area_id: str | None) -> tu
 def placed_as_said(calls: Iterable[IntentCall], home: Home, text: str) -> tuple[IntentCall, ...]:
     """The calls in the places that the sentence names, where it names any; empty if that can't be.
 
-    A model may confuse two rooms, or forget the one that was named: what was said counts.
+    A model may confuse two rooms, forget the one that was named, or take "it's like a cave in here" for the cellar:
+    what was said counts.
     """
     placed: list[IntentCall] = []
+    compared = home.areas_compared(text)
     for call in calls:
         said = home.areas_said(text, str(call.slots.get("name", "")))
+        if not said and call.slots.get("area") in compared:
+            call = replace(call, slots={slot: value for slot, value in call.slots.items() if slot != "area"})
         is_elsewhere = "area" in call.slots and call.slots["area"] not in {area.name for area in said}
         if not said or not (is_elsewhere or lacks_target(call)):
             placed.append(call)

@@ -22,6 +22,11 @@ _CHAT_TOKENS = re.compile(
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"^(?:(?:le|la|les|l|the|my|mon|ma|mes) |l['’])(?=\w)")
+_COMPARING = (
+    r"(?:(?<!\bd )(?<!would )(?<!you )like|as|than|comme|dirait|croirait|qu|como|parece)"
+    r"(?: (?:living in|being in|in|dans|en))? (?:an?|une?|una)(?: \w+)?|an? real|un vrai|une vraie"
+)
+"""Words before a name that only says what something is like: "it's like a cave in here"."""
 _NOT_IN_NAMES = re.compile(r"[\"\\{}\[\]<>|«»“”]")
 
 
@@ -72,13 +77,19 @@ class Home:
     def areas_said(self, text: str, device: str = "") -> tuple[HomeArea, ...]:
         """The areas that a sentence names, in the order of the home, beside those within the name of this device.
 
-        Of names within names the longest counts: "la chambre de Léo" names no area called "chambre".
+        Of names within names the longest counts: "la chambre de Léo" names no area called "chambre". One that
+        something is only compared with isn't named.
         """
-        words = _words(text)
+        words = self._compared.sub(" ", _words(text))
         for name in (name for one in self.devices if one.name == device for name in one.names):
             words = re.sub(rf"(?<!\w){re.escape(_words(name))}(?!\w)", " ", words)
         said = {self._areas_by_words[found] for found in self._said.findall(words)}
         return tuple(area for area in self.areas if area.id in said)
+
+    def areas_compared(self, text: str) -> frozenset[str]:
+        """The names of the areas that a sentence only compares something with: "on dirait une cave"."""
+        found = {self._areas_by_words[name] for name in self._compared.findall(_words(text))}
+        return frozenset(area.name for area in self.areas if area.id in found)
 
     @cached_property
     def _areas_by_words(self) -> dict[str, str]:
@@ -88,8 +99,16 @@ class Home:
 
     @cached_property
     def _said(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\w){self._any_name}(?!\w)")
+
+    @cached_property
+    def _compared(self) -> re.Pattern[str]:
+        return re.compile(rf"(?<!\w)(?:{_COMPARING}) ({self._any_name})(?!\w)")
+
+    @cached_property
+    def _any_name(self) -> str:
         names = sorted(self._areas_by_words, key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)" if names else r"(?!)")
+        return f"(?:{'|'.join(map(re.escape, names))})" if names else r"(?!)"
 
     @cached_property
     def _areas_by_name(self) -> dict[str, HomeArea]:

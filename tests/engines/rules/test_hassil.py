@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import home_assistant_intents
 import pytest
+import yaml
 from hassil.intents import Intents
 from hassil.recognize import recognize_best
 
@@ -28,6 +30,7 @@ from wyoming_superwhisper.engines.rules.hassil import HassilIntents
 from wyoming_superwhisper.engines.rules.slot_lists import slot_lists
 
 CATCH_ALL = "HassMediaSearchAndPlay"
+MODEL_SENTENCES = Path(__file__).parents[2] / "models" / "demo_llama_sentences.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,17 @@ def test_what_is_no_command_is_not_understood(intents: HassilIntents, language: 
 def test_talk_of_other_things_gives_no_intent(intents: HassilIntents, area: str | None) -> None:
     talk = [("fr", text) for text in UNRELATED_FRENCH] + [("en", text) for text in UNRELATED_ENGLISH] + LOOSE
     understood = [(text, calls) for language, text in talk if (calls := intents.recognize(text, language, area))]
+    assert not understood
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("area", [None, "bureau"])
+@pytest.mark.parametrize("language", ["fr", "en"])
+def test_no_sentence_that_a_model_must_leave_alone_is_understood(
+    intents: HassilIntents, language: str, area: str | None
+) -> None:
+    sentences = yaml.safe_load(MODEL_SENTENCES.read_text(encoding="utf-8"))[language]["unrelated"]
+    understood = [(text, calls) for text in sentences if (calls := intents.recognize(text, language, area))]
     assert not understood
 
 
