@@ -172,6 +172,8 @@ ENGLISH: list[tuple[str, str, Expected]] = [
         "salon",
         [("HassMediaSearchAndPlay", {"search_query": "the news", "name": "Radio", "preferred_area_id": "salon"})],
     ),
+    ("Mute in the living room", "cuisine", [("HassMediaPlayerMute", {"area": "Salon"})]),
+    ("Unmute the sound in the kitchen", "salon", [("HassMediaPlayerUnmute", {"area": "Cuisine"})]),
     ("Turn the heating up to 21", "bureau", [("HassClimateSetTemperature", {"temperature": 21, "area": "Bureau"})]),
     ("Turn on the television in the living room", "", [("HassTurnOn", {"name": "Télévision", "area": "Salon"})]),
     ("Start the coffee machine in the kitchen.", "", [("HassTurnOn", {"name": "Machine à café", "area": "Cuisine"})]),

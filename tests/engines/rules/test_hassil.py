@@ -296,6 +296,8 @@ def test_words_of_a_command_are_no_misheard_names() -> None:
         ("HassSetVolume", {"area": "Salon", "volume_level": 25})
     ]
     assert intents.recognize("Ouvre le son du salon", "fr") == []
+    assert intents.recognize("Mets la lampe de chevet du salon à 20 degrés", "fr") == []
+    assert intents.recognize("Raise the small fan in the study to 20", "en") == []
     for said in ("Set the lights red", "Are the lights on?", "Shut workshop floodlight", "Enable all fan"):
         assert intents.recognize(said, "en") == [], said
     for said in ("Allume les lampes du chevet", "Allume la lampe de chevé"):
