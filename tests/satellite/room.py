@@ -92,6 +92,17 @@ class Room:
         await mouth.communicate(audio)
         return max(time.monotonic(), began + format.seconds(len(audio)))
 
+    async def hear_loudspeaker(self, level_db: float) -> None:
+        """Have the air before the microphone carry what the loudspeaker plays, by so much quieter."""
+        loopback = "source=loud.monitor", "sink=air", "latency_msec=40", "source_dont_move=true", "sink_dont_move=true"
+        assert await self._run("pactl", "load-module", "module-loopback", *loopback) == 0
+        listing = await asyncio.create_subprocess_exec(
+            "pactl", "list", "short", "sink-inputs", env=self.environment, stdout=asyncio.subprocess.PIPE
+        )
+        streams, _ = await listing.communicate()
+        [ours] = [line for line in streams.decode().splitlines() if "module-loopback" in line]
+        assert await self._run("pactl", "set-sink-input-volume", ours.split()[0], f"{level_db}dB") == 0
+
     def played(self) -> npt.NDArray[np.int16]:
         """Everything that the loudspeaker has played."""
         content = self.recording.read_bytes()

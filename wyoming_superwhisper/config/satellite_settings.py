@@ -69,6 +69,8 @@ class MicSettings:
     """Noise suppression by webrtc-noise-gain, 0 (none) to 4 (most)."""
     auto_gain: int = field(default=0, metadata=between(0, 31))
     """Automatic gain by webrtc-noise-gain, towards this many dB below full scale; 0: none."""
+    echo_cancellation: bool = True
+    """Whether what the satellite plays is taken out of what it hears."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from wyoming_superwhisper.satellite.button import Button
 from wyoming_superwhisper.satellite.connection import ServerLink
 from wyoming_superwhisper.satellite.description import describe
 from wyoming_superwhisper.satellite.ducking import make_ducking
+from wyoming_superwhisper.satellite.echo_canceller import EchoCanceller
 from wyoming_superwhisper.satellite.hearing import Ears
 from wyoming_superwhisper.satellite.link import Link, LinkLost
 from wyoming_superwhisper.satellite.memory import kept_file
@@ -89,7 +90,10 @@ async def _build_and_serve(settings: SatelliteSettings) -> int:
         own_voice = OwnVoice(own_words, settings.wake.own_sound_s) if own_words else None
         runner = Runner(settings, link, ears, speaker, button, sounds, news, words, own_voice)
         stop = await _make_spoken_stop(settings, stack, link, ears, runner)
-        speaker.on_playing = _all_of(*(one.play for one in (own_voice, stop) if one is not None))
+        echo = EchoCanceller() if settings.mic.echo_cancellation and not microphone.finite else None
+        if echo is not None:
+            ears.without_echo, speaker.on_silent = echo.clean, echo.end
+        speaker.on_playing = _all_of(*(one.play for one in (own_voice, stop, echo) if one is not None))
         timers = Timers(
             settings.timers, news, None if microphone.finite else kept_file(settings.name, "timers.json"), runner.ring
         )

@@ -92,6 +92,8 @@ class Ears:
         """Called with the position when somebody begins to speak, while voices are listened for."""
         self.on_sound: Callable[[bytes], None] | None = None
         """Called with everything that is heard."""
+        self.without_echo: Callable[[bytes], bytes] | None = None
+        """Takes out of what is heard what the satellite plays."""
         self._microphone = microphone
         self._words = words
         self._listening_for_words = False
@@ -168,6 +170,8 @@ class Ears:
     # --- below: one task ---
 
     def _hear(self, chunk: bytes) -> None:
+        if self.without_echo is not None:
+            chunk = self.without_echo(chunk)
         if self._notches:
             chunk = self._without_tones(chunk)
         begin = self.position

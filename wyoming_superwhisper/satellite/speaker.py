@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_RATE = 22_050
 """Rate for commands and files, where the settings name none: that of most voices, in Hz."""
+PIECE_S = 0.1
+"""What is written at once, in seconds: what is about to be heard is told of shortly before it is."""
 
 
 class Speaker:
@@ -34,6 +36,8 @@ class Speaker:
         self._broken = False
         self.on_playing: Callable[[bytes, AudioFormat], None] | None = None
         """Called with everything that is about to be heard."""
+        self.on_silent: Callable[[], None] | None = None
+        """Called where nothing of that will be heard any more: something else begins, or it was cut off."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,6 +59,7 @@ class Speaker:
     async def start(self, format: AudioFormat) -> None:
         """Begin a reply; one that is still going on is cut off."""
         await self.stop()
+        self._tell_silent()
         expected = self._sink.format
         self._converter = PcmConverter(format, expected)
         works = await self._try(self._sink.begin())
@@ -65,10 +70,17 @@ class Speaker:
 
     async def write(self, audio: bytes) -> None:
         """Play the next of the reply; waits while enough is ahead of what is heard."""
-        if self._converter is not None:
+        converter = self._converter
+        if converter is None:
+            return
+        step = converter.source.bytes_of(PIECE_S)
+        for at in range(0, len(audio), step):
+            if self._converter is not converter:  # cut off meanwhile
+                return
+            piece = audio[at : at + step]
             if self.on_playing is not None:
-                self.on_playing(audio, self._converter.source)
-            await self._write(self._louder(self._converter.feed(audio)))
+                self.on_playing(piece, converter.source)
+            await self._write(self._louder(converter.feed(piece)))
 
     async def finish(self) -> None:
         """End the reply: returns when its last sample has been heard."""
@@ -91,7 +103,12 @@ class Speaker:
         """Cut the reply off at once."""
         if self._converter is not None:
             self._converter = None
+            self._tell_silent()
             await self._sink.abort()
+
+    def _tell_silent(self) -> None:
+        if self.on_silent is not None:
+            self.on_silent()
 
     async def _write(self, audio: bytes) -> None:
         if audio and not self._broken:

@@ -69,6 +69,8 @@ class SpokenStop:
         self._soft: deque[bytes] = deque()
         """What was heard just now, with its echo."""
         self._asking: asyncio.Task[None] | None = None
+        self._waiting: bytes | None = None
+        """The newest piece that was said meanwhile."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -99,6 +101,7 @@ class SpokenStop:
     def _end(self) -> None:
         self._ears.on_sound = None
         self._utterance = None
+        self._waiting = None
         if self._asking is not None:
             self._asking.cancel()
             self._asking = None
@@ -138,9 +141,11 @@ class SpokenStop:
         self._heard[max(0, len(self._heard) - len(soft)) :] = soft
 
     def _ask(self, audio: bytes) -> None:
-        """Have the words of this piece found, unless those of another are being found."""
+        """Have the words of this piece found, once those of the one before are; of several that wait the newest."""
         server = self._server()
-        if server and self._asking is None:
+        if self._asking is not None:
+            self._waiting = audio
+        elif server:
             self._asking = asyncio.create_task(self._hear_words(server, audio), name="spoken stop")
 
     async def _hear_words(self, server: str, audio: bytes) -> None:
@@ -153,6 +158,9 @@ class SpokenStop:
         finally:
             if self._asking is asyncio.current_task():
                 self._asking = None
+                waiting, self._waiting = self._waiting, None
+                if waiting is not None:
+                    self._ask(waiting)
         logger.debug("Said over a reply: %s", words)
         if plain(words) in self._phrases:
             logger.info("Stopped by: %s", words)
