@@ -35,6 +35,15 @@ async def test_nothing_is_left_of_a_word_with_nothing_after_it(voice: str, early
     assert len(heard) >= SPEECH.bytes_of(1.0)
 
 
+@pytest.mark.parametrize("voice", ["en+f2", "en-us+belinda"])
+async def test_nothing_is_left_of_what_fades_into_a_pause(voice: str) -> None:
+    word = say("okay nabu", voice)
+    at = len(word) - SPEECH.bytes_of(0.05)
+    heard = await heard_after(word[:at], word[at:] + SPEECH.silence(0.3) + say("Éteins la cuisine.", "fr"))
+    before = np.frombuffer(heard[: SPEECH.bytes_of(0.25)], "<i2").astype(int)
+    assert np.abs(before).max() < 0.05 * np.abs(np.frombuffer(word, "<i2")).max()
+
+
 @pytest.mark.parametrize("gap_s", [0.0, 0.05, 0.15, 0.4])
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_nothing_is_taken_of_a_command(command: str, gap_s: float) -> None:

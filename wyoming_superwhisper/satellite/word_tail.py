@@ -19,6 +19,8 @@ PAUSE_S = 0.15
 """A pause of this length is behind a word, not within one, in seconds."""
 QUIET = 0.25
 """A pause is quieter than this share of the loudest moment of the word."""
+FADED = 0.03
+"""What fades into a pause is over below this share."""
 FRAME_S = 0.01
 WORD_S = 0.5
 """The last of a word, in which its loudest moment is looked for, in seconds."""
@@ -49,13 +51,15 @@ class WithoutTail:
 
 def tail_bytes(audio: bytes, loudest: float) -> int | None:
     """How much at the beginning of this is the rest of a word whose loudest moment is given; None: not known yet."""
-    quiet = _loudness(audio) < QUIET * loudest
+    loudness = _loudness(audio)
+    quiet = loudness < QUIET * loudest
     pause, sounded = round(PAUSE_S / FRAME_S), 0
     for at, still in enumerate(quiet):
         if not still:
             sounded = at + 1
         elif at + 1 - sounded >= pause:
-            return sounded * SPEECH.bytes_of(FRAME_S)
+            faded = np.nonzero(loudness[sounded : at + 1] < FADED * loudest)[0]
+            return (sounded + int(faded[0] if len(faded) else 0)) * SPEECH.bytes_of(FRAME_S)
         if sounded * FRAME_S > TAIL_S:
             return 0
     return None
